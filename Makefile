@@ -1,0 +1,52 @@
+# `make` alone lists the commands. Each does its own set-up; a second run does none of it again.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PORT ?=
+WORKERS ?= 2
+
+# Nothing of the caller's Python reaches .venv.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS
+
+.PHONY: help book serve test lint bench lock clean distclean python system
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+book: python  ## build the book into _build/html
+	@.venv/bin/python tools/build_book.py
+
+serve: book  ## build it, then show it at http://127.0.0.1:8000 (another port: make serve PORT=8080)
+	@.venv/bin/python tools/serve.py $(PORT)
+
+# The book is built first, its notebooks' executions shown; if that fails, the book's tests say so at the end.
+test: python system  ## run every test: style, units, notebooks, book, browser, grading
+	@.venv/bin/python tools/build_book.py || echo "==> the book did not build; the other tests run all the same"
+	@echo "==> running the tests"
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests chapters --nbval-lax --nbval-current-env \
+	  -n $(WORKERS) --dist loadfile
+
+lint: python  ## check the style of code and notebooks
+	@.venv/bin/ruff check .
+
+bench: python  ## time cnnlib against plain torch.nn
+	@.venv/bin/python -m benchmarks
+
+lock: python  ## write constraints.txt anew after a change of requirements.txt
+	@.venv/bin/python tools/lock.py
+
+clean:  ## remove what was built
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis
+
+distclean: clean  ## remove the virtual environment too
+	rm -rf .venv
+
+python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed; type:"; \
+	  echo "    sudo apt-get update && sudo apt-get install -y python3 python3-venv"; exit 1; }
+	@$(PYTHON) tools/setup.py python
+
+system: python
+	@$(PYTHON) tools/setup.py system
