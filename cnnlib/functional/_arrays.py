@@ -1,0 +1,84 @@
+"""Which library an array comes from, and the rules that every operation holds its arrays to."""
+
+from types import ModuleType
+from typing import Any
+
+Array = Any
+"""A NumPy array, a torch tensor, or any other array of the Python array-API standard."""
+
+
+def namespace(array: Array) -> ModuleType:
+    """Return the array-API functions for `array`: `xp.where`, `xp.matmul`, ..., whatever library it is from."""
+    from array_api_compat import array_namespace  # here, so that `import cnnlib` stays as light as NumPy
+
+    return array_namespace(array)
+
+
+def library(array: Array) -> str:
+    """Return the name of the library that `array` is from: "numpy", "torch", "array_api_strict"."""
+    return type(array).__module__.partition(".")[0]
+
+
+def check_arrays(**arrays: Array) -> ModuleType:
+    """Hold the named arrays to one library, one device and one floating dtype; return their namespace.
+
+    `None` stands for an argument that was left out, such as `bias`.
+
+    Raises
+    ------
+    TypeError
+        If an argument is no array, is not of a floating dtype, or if libraries or dtypes are mixed.
+    ValueError
+        If the arrays lie on different devices.
+    """
+    given = {name: array for name, array in arrays.items() if array is not None}
+    first, reference = next(iter(given.items()))
+    for name, array in given.items():
+        if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+            raise TypeError(f"{name} must be an array, not {type(array).__name__}: use numpy.asarray(...)")
+        if library(array) != library(reference):
+            raise TypeError(
+                f"one operation takes arrays of one library: {first} is from {library(reference)}, {name} from "
+                f'{library(array)}. Move one of them: model.to("numpy"), model.to("cpu") or torch.from_numpy(array)'
+            )
+    xp = namespace(reference)
+    for name, array in given.items():
+        if not xp.isdtype(array.dtype, "real floating"):
+            raise TypeError(
+                f"{name} must have a floating dtype (float32 or float64), not {_short(array.dtype)}: "
+                f"a gradient is a real number. Convert it first, as by {name}.astype('float32')"
+            )
+        if array.dtype != reference.dtype:
+            raise TypeError(
+                f"one operation takes one dtype: {first} is {_short(reference.dtype)}, {name} is {_short(array.dtype)}"
+            )
+        if getattr(array, "device", None) != getattr(reference, "device", None):
+            raise ValueError(
+                f"arrays lie on different devices: {first} on {reference.device}, {name} on {array.device}. "
+                f'Move one of them: model.to("cpu"), or tensor.to(device)'
+            )
+    return xp
+
+
+def check_gradient(dy: Array, shape: tuple[int, ...], like: Array) -> ModuleType:
+    """Hold `dy` to the shape and kind of the output that it is the gradient of; return the namespace."""
+    xp = check_arrays(dy=dy, **{"the forward input": like})
+    if tuple(dy.shape) != tuple(shape):
+        raise ValueError(
+            f"dy must have the shape of the forward output, {tuple(shape)}, but has {tuple(dy.shape)}: "
+            "there is one derivative of the loss for each output"
+        )
+    return xp
+
+
+def check_rank(name: str, array: Array, axes: str) -> None:
+    """Raise ValueError unless `array` has one axis for each letter of `axes`, such as "NCHW"."""
+    if len(array.shape) != len(axes):
+        raise ValueError(
+            f"{name} must have {len(axes)} axes ({', '.join(axes)}), but its shape {tuple(array.shape)} has "
+            f"{len(array.shape)}"
+        )
+
+
+def _short(dtype: Any) -> str:
+    return str(dtype).rpartition(".")[2]

@@ -1,0 +1,35 @@
+"""How a readable operation gets a fast kernel without knowing of it."""
+
+import importlib
+from collections.abc import Callable
+from functools import singledispatch, update_wrapper
+from typing import Any
+
+from cnnlib.functional._arrays import library
+
+# The modules that register kernels, by array library. Each is imported when an array of its library first arrives, so
+# that torch is never loaded by those who don't use it.
+_waiting = {"numpy": "cnnlib.kernels.numpy_kernels", "torch": "cnnlib.kernels.torch_kernels"}
+
+
+class operation:  # noqa: N801  (used as a decorator)
+    """A function of arrays whose body is the readable reference, and which a kernel may stand in for.
+
+    The type of the first argument chooses. `reference` is always the readable source, on any array;
+    `@op.kernel(type)` registers a faster function of the same signature for arrays of that type.
+    """
+
+    def __init__(self, reference: Callable[..., Any]) -> None:
+        self.reference = reference
+        self._dispatch = singledispatch(reference)
+        update_wrapper(self, reference)
+
+    def kernel(self, array_type: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register the decorated function as what runs on arrays of `array_type`."""
+        return self._dispatch.register(array_type)
+
+    def __call__(self, array: Any, *args: Any, **kwargs: Any) -> Any:
+        kernels = _waiting.pop(library(array), None)
+        if kernels is not None:
+            importlib.import_module(kernels)
+        return self._dispatch.dispatch(type(array))(array, *args, **kwargs)

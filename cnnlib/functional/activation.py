@@ -1,0 +1,49 @@
+"""Nonlinearities, element by element: y = f(x), so dL/dx = f'(x) dL/dy."""
+
+from cnnlib.functional._arrays import Array, check_arrays, check_gradient
+from cnnlib.functional._operation import operation
+
+
+@operation
+def relu(x: Array) -> tuple[Array, Array]:
+    r"""Return :math:`y = \max(x, 0)` and a cache, for x of any shape. Source: Nair & Hinton 2010; Glorot et al. 2011."""
+    xp = check_arrays(x=x)
+    y = xp.where(x < 0, xp.zeros_like(x), x)  # a NaN is handed on, not hidden
+    return y, y
+
+
+@operation
+def relu_backward(dy: Array, cache: Array) -> Array:
+    r"""Return :math:`\partial L/\partial x = \partial L/\partial y \cdot [y > 0]`; the gradient at 0 is 0, as in torch."""
+    xp = check_gradient(dy, cache.shape, cache)
+    return xp.where(cache > 0, dy, xp.zeros_like(dy))
+
+
+@operation
+def tanh(x: Array) -> tuple[Array, Array]:
+    r"""Return :math:`y = \tanh x` and a cache, for x of any shape."""
+    y = check_arrays(x=x).tanh(x)
+    return y, y
+
+
+@operation
+def tanh_backward(dy: Array, cache: Array) -> Array:
+    r"""Return :math:`\partial L/\partial x = (1 - y^2)\, \partial L/\partial y`."""
+    check_gradient(dy, cache.shape, cache)
+    return dy * (1 - cache * cache)
+
+
+@operation
+def sigmoid(x: Array) -> tuple[Array, Array]:
+    r"""Return :math:`y = 1/(1 + e^{-x})` and a cache, for x of any shape."""
+    xp = check_arrays(x=x)
+    e = xp.exp(-xp.abs(x))  # never overflows: the exponent is never positive
+    y = xp.where(x < 0, e, xp.ones_like(e)) / (1 + e)
+    return y, y
+
+
+@operation
+def sigmoid_backward(dy: Array, cache: Array) -> Array:
+    r"""Return :math:`\partial L/\partial x = y (1 - y)\, \partial L/\partial y`."""
+    check_gradient(dy, cache.shape, cache)
+    return dy * (cache * (1 - cache))

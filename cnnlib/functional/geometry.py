@@ -1,0 +1,141 @@
+"""Where a window may stand: output sizes, and what to do when nothing fits."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from cnnlib.functional._arrays import Array
+
+Pair = tuple[int, int]
+
+
+class GeometryError(ValueError):
+    """A window that has no place to stand.
+
+    `suggestions` is a list of keyword arguments; the call works with any one of them put in place of its own.
+    """
+
+    def __init__(self, rule: str, suggestions: list[dict[str, Any]]) -> None:
+        tries = " or ".join(", ".join(f"{name}={value}" for name, value in s.items()) for s in suggestions)
+        super().__init__(f"{rule} Nearest that works: {tries}." if tries else rule)
+        self.suggestions = suggestions
+
+
+def pair(name: str, value: int | tuple[int, int], minimum: int) -> Pair:
+    """Return `value` as (vertical, horizontal): one int stands for both axes.
+
+    Raises TypeError for what is not an int or two ints, ValueError below `minimum`.
+    """
+    values = (value, value) if _is_int(value) else value
+    if not (isinstance(values, (tuple, list)) and len(values) == 2 and all(_is_int(v) for v in values)):
+        raise TypeError(f"{name} must be an int or a pair of ints (vertical, horizontal), not {value!r}")
+    if min(values) < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, not {value!r}")
+    return int(values[0]), int(values[1])
+
+
+def conv_output_size(
+    size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1, ceil_mode: bool = False
+) -> int:
+    r"""Return how many places a window has along one axis.
+
+    .. math:: \left\lfloor \frac{W + 2P - D(F-1) - 1}{S} \right\rfloor + 1
+
+    for input size W, kernel size F, stride S, padding P on both sides and dilation D, all in pixels. The floor means
+    that a remainder is left unread at the far edge; `ceil_mode` rounds up instead, but never starts a window beyond the
+    input and its left padding (torch's rule).
+
+    Raises
+    ------
+    GeometryError
+        If the window is larger than the padded input; `suggestions` holds arguments that work.
+    """
+    extent = dilation * (kernel_size - 1) + 1
+    room = size + 2 * padding - extent
+    if room < 0:
+        raise GeometryError(
+            f"The window must fit into the padded input: it spans dilation*(kernel_size-1)+1 = "
+            f"{dilation}*({kernel_size}-1)+1 = {extent}, but the input offers size+2*padding = "
+            f"{size}+2*{padding} = {size + 2 * padding}.",
+            _what_fits(size, kernel_size, padding, dilation),
+        )
+    if not ceil_mode:
+        return room // stride + 1
+    outputs = -(-room // stride) + 1
+    if (outputs - 1) * stride >= size + padding:
+        outputs -= 1
+    return outputs
+
+
+def unread(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
+    """Return how many rows (or columns) at the far edge of the input no window ever reads."""
+    outputs = conv_output_size(size, kernel_size, stride, padding, dilation)
+    reach = (outputs - 1) * stride + dilation * (kernel_size - 1) + 1
+    return max(0, size + padding - reach)
+
+
+def _what_fits(size: int, kernel_size: int, padding: int, dilation: int) -> list[dict[str, int]]:
+    extent = dilation * (kernel_size - 1) + 1
+    fits: list[dict[str, int]] = []
+    largest = (size + 2 * padding - 1) // dilation + 1
+    if largest >= 1:
+        fits.append({"kernel_size": largest})
+    fits.append({"padding": -((size - extent) // 2)})
+    if dilation > 1 and (smaller := (size + 2 * padding - 1) // (kernel_size - 1)) >= 1:
+        fits.append({"dilation": smaller})
+    return fits
+
+
+def output_shape(
+    spatial: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool = False
+) -> Pair:
+    """Return (output height, output width) for an input of (height, width).
+
+    Raises GeometryError whose suggestions give both axes: `{"padding": (1, 0)}`.
+    """
+    sizes: list[int] = []
+    for axis, name in enumerate(("height", "width")):
+        try:
+            sizes.append(
+                conv_output_size(
+                    spatial[axis], kernel_size[axis], stride[axis], padding[axis], dilation[axis], ceil_mode
+                )
+            )
+        except GeometryError as error:
+            own = {"kernel_size": kernel_size, "padding": padding, "dilation": dilation}
+            suggestions = [
+                {key: tuple(value if a == axis else own[key][a] for a in (0, 1)) for key, value in one.items()}
+                for one in error.suggestions
+            ]
+            rule = str(error).partition(" Nearest that works")[0]
+            raise GeometryError(f"Along the {name}: {rule}", suggestions) from None
+    return sizes[0], sizes[1]
+
+
+def taps(
+    kernel_size: Pair, stride: Pair, dilation: Pair, outputs: Pair
+) -> Iterator[tuple[int, int, slice, slice]]:
+    """Yield (i, j, rows, columns) for each position of the kernel.
+
+    `x[..., rows, columns]` is what tap (i, j) sees at every output location at once, for a padded input `x`.
+    """
+    for i in range(kernel_size[0]):
+        for j in range(kernel_size[1]):
+            top, left = i * dilation[0], j * dilation[1]
+            rows = slice(top, top + (outputs[0] - 1) * stride[0] + 1, stride[0])
+            columns = slice(left, left + (outputs[1] - 1) * stride[1] + 1, stride[1])
+            yield i, j, rows, columns
+
+
+def pad(xp: Any, x: Array, before: Pair, after: Pair, value: float = 0.0) -> Array:
+    """Return x of shape (..., H, W) framed by `value`, `before` rows/columns at the top/left, `after` at the others."""
+    if not any(before + after):
+        return x
+    height, width = x.shape[-2:]
+    shape = (*x.shape[:-2], before[0] + height + after[0], before[1] + width + after[1])
+    framed = xp.full(shape, value, dtype=x.dtype, device=x.device)
+    framed[..., before[0] : before[0] + height, before[1] : before[1] + width] = x
+    return framed
+
+
+def _is_int(value: Any) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)

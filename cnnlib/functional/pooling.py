@@ -1,0 +1,206 @@
+"""Pooling: one number for a window, in each channel by itself. It has no weights."""
+
+from typing import Any, NamedTuple
+
+from cnnlib.functional._arrays import Array, check_arrays, check_gradient, check_rank
+from cnnlib.functional._operation import operation
+from cnnlib.functional.geometry import GeometryError, Pair, output_shape, pad, pair, taps
+
+
+class PoolGeometry(NamedTuple):
+    """Where the window stands, each pair as (vertical, horizontal)."""
+
+    kernel_size: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    outputs: Pair
+
+    def beyond(self, spatial: tuple[int, ...]) -> Pair:
+        """Return how many rows and columns the windows reach past the input's far edge."""
+        reach = [
+            (self.outputs[a] - 1) * self.stride[a] + self.dilation[a] * (self.kernel_size[a] - 1) + 1
+            for a in (0, 1)
+        ]
+        return tuple(max(0, reach[a] - self.padding[a] - spatial[a]) for a in (0, 1))  # type: ignore[return-value]
+
+
+def pool_geometry(
+    x: Array,
+    kernel_size: int | Pair,
+    stride: int | Pair | None,
+    padding: int | Pair,
+    dilation: int | Pair,
+    ceil_mode: bool,
+) -> PoolGeometry:
+    """Check the arguments of a pooling and return where its window stands."""
+    check_arrays(x=x)
+    check_rank("x", x, "NCHW")
+    kernel_size = pair("kernel_size", kernel_size, 1)
+    stride = kernel_size if stride is None else pair("stride", stride, 1)
+    padding, dilation = pair("padding", padding, 0), pair("dilation", dilation, 1)
+    if any(2 * padding[a] > kernel_size[a] for a in (0, 1)):
+        raise GeometryError(
+            f"Padding may be at most half the window, or a window could stand on padding alone: padding={padding}, "
+            f"kernel_size={kernel_size}.",
+            [{"padding": tuple(min(padding[a], kernel_size[a] // 2) for a in (0, 1))}],
+        )
+    outputs = output_shape(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
+    return PoolGeometry(kernel_size, stride, padding, dilation, outputs)
+
+
+class MaxPool2dCache(NamedTuple):
+    """The winning tap of each window, as its number i*kw + j, and the shape to send gradients back to."""
+
+    winner: Array
+    geometry: PoolGeometry
+    x_shape: tuple[int, ...]
+    like: Array
+
+
+@operation
+def max_pool2d(
+    x: Array,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    ceil_mode: bool = False,
+) -> tuple[Array, MaxPool2dCache]:
+    r"""Return the largest value of each window.
+
+    .. math:: y_{n,c,p,q} = \max_{i,j}\; \tilde x_{n,\,c,\,pS + iD,\,qS + jD}
+
+    where :math:`\tilde x` is x framed by minus infinity, so that padding never wins.
+
+    Parameters
+    ----------
+    x : (N, C, H, W)
+    kernel_size, stride, padding, dilation : pixels; an int, or a pair (vertical, horizontal); stride None means
+        kernel_size, so that the windows tile the input
+    ceil_mode : let a last window hang over the far edge where the stride leaves a remainder
+
+    Returns
+    -------
+    y : (N, C, oh, ow)
+    cache : for `max_pool2d_backward`
+
+    Raises
+    ------
+    GeometryError
+        If the window is larger than the padded input, or the padding larger than half the window.
+
+    Source: arguments and defaults of torch.nn.functional.max_pool2d. Of equal values the first in reading order wins.
+    """
+    geometry = pool_geometry(x, kernel_size, stride, padding, dilation, ceil_mode)
+    xp = check_arrays(x=x)
+    framed = pad(xp, x, geometry.padding, geometry.beyond(x.shape[2:]), value=-xp.inf)
+    y, winner = None, None
+    for i, j, rows, columns in taps(geometry.kernel_size, geometry.stride, geometry.dilation, geometry.outputs):
+        seen, tap = framed[..., rows, columns], i * geometry.kernel_size[1] + j
+        if y is None:
+            y, winner = seen, xp.full(seen.shape, tap, dtype=xp.int32, device=x.device)
+        else:
+            wins = (seen > y) | xp.isnan(seen)  # a NaN is handed on, not hidden
+            y = xp.where(wins, seen, y)
+            winner = xp.where(wins, xp.asarray(tap, dtype=xp.int32, device=x.device), winner)
+    y = xp.asarray(y, copy=True)  # with a 1x1 window, y would still be a view of x
+    return y, MaxPool2dCache(winner, geometry, tuple(x.shape), y)
+
+
+@operation
+def max_pool2d_backward(dy: Array, cache: MaxPool2dCache) -> Array:
+    """Return dx (N, C, H, W): each window's gradient goes to its winner; where windows overlap, gradients add.
+
+    `dy` is (N, C, oh, ow) and is not changed; `cache` is from `max_pool2d`.
+    """
+    winner, geometry, x_shape, like = cache
+    xp = check_gradient(dy, like.shape, like)
+    dx = _framed_zeros(xp, dy, geometry, x_shape)
+    for i, j, rows, columns in taps(geometry.kernel_size, geometry.stride, geometry.dilation, geometry.outputs):
+        won = winner == i * geometry.kernel_size[1] + j
+        dx[..., rows, columns] += xp.where(won, dy, xp.zeros_like(dy))
+    return _unframed(dx, geometry, x_shape)
+
+
+class AvgPool2dCache(NamedTuple):
+    """How many values each window averages, and the shape to send gradients back to."""
+
+    count: Array
+    geometry: PoolGeometry
+    x_shape: tuple[int, ...]
+    like: Array
+
+
+@operation
+def avg_pool2d(
+    x: Array,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> tuple[Array, AvgPool2dCache]:
+    r"""Return the mean of each window.
+
+    .. math:: y_{n,c,p,q} = \frac{1}{m_{p,q}} \sum_{i,j} \tilde x_{n,\,c,\,pS + i,\,qS + j}
+
+    where :math:`\tilde x` is x framed by zeros and :math:`m_{p,q}` counts the values in the window: padding included, as
+    in torch, unless `count_include_pad` is False. What hangs over the frame by `ceil_mode` never counts.
+
+    Parameters and errors are those of `max_pool2d`.
+
+    Returns
+    -------
+    y : (N, C, oh, ow)
+    cache : for `avg_pool2d_backward`
+
+    Source: arguments and defaults of torch.nn.functional.avg_pool2d.
+    """
+    geometry = pool_geometry(x, kernel_size, stride, padding, 1, ceil_mode)
+    xp = check_arrays(x=x)
+    framed = pad(xp, x, geometry.padding, geometry.beyond(x.shape[2:]))
+    count = window_count(xp, x, geometry, count_include_pad)
+    y = xp.zeros((*x.shape[:2], *geometry.outputs), dtype=x.dtype, device=x.device)
+    for _, _, rows, columns in taps(geometry.kernel_size, geometry.stride, (1, 1), geometry.outputs):
+        y = y + framed[..., rows, columns]
+    y = y / count
+    return y, AvgPool2dCache(count, geometry, tuple(x.shape), y)
+
+
+@operation
+def avg_pool2d_backward(dy: Array, cache: AvgPool2dCache) -> Array:
+    """Return dx (N, C, H, W): each window shares its gradient out evenly; where windows overlap, gradients add.
+
+    `dy` is (N, C, oh, ow) and is not changed; `cache` is from `avg_pool2d`.
+    """
+    count, geometry, x_shape, like = cache
+    xp = check_gradient(dy, like.shape, like)
+    share = dy / count
+    dx = _framed_zeros(xp, dy, geometry, x_shape)
+    for _, _, rows, columns in taps(geometry.kernel_size, geometry.stride, (1, 1), geometry.outputs):
+        dx[..., rows, columns] += share
+    return _unframed(dx, geometry, x_shape)
+
+
+def window_count(xp: Any, x: Array, geometry: PoolGeometry, count_include_pad: bool) -> Array:
+    """Return, as an array (oh, ow), how many values each average is over."""
+    sides: list[Array] = []
+    for axis in (0, 1):
+        size, padding = x.shape[2 + axis], geometry.padding[axis]
+        low, high = (-padding, size + padding) if count_include_pad else (0, size)
+        starts = [p * geometry.stride[axis] - padding for p in range(geometry.outputs[axis])]
+        counts = [min(s + geometry.kernel_size[axis], high) - max(s, low) for s in starts]
+        sides.append(xp.asarray(counts, dtype=x.dtype, device=x.device))
+    return xp.reshape(sides[0], (-1, 1)) * xp.reshape(sides[1], (1, -1))
+
+
+def _framed_zeros(xp: Any, dy: Array, geometry: PoolGeometry, x_shape: tuple[int, ...]) -> Array:
+    beyond = geometry.beyond(x_shape[2:])
+    framed = [x_shape[2 + a] + geometry.padding[a] + beyond[a] for a in (0, 1)]
+    return xp.zeros((*x_shape[:2], *framed), dtype=dy.dtype, device=dy.device)
+
+
+def _unframed(dx: Array, geometry: PoolGeometry, x_shape: tuple[int, ...]) -> Array:
+    top, left = geometry.padding
+    return dx[..., top : top + x_shape[2], left : left + x_shape[3]]

@@ -1,0 +1,205 @@
+"""What every part of a network is: something with parameters, a forward pass and a backward pass."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from cnnlib.functional._arrays import Array, library
+
+
+class Parameter:
+    """An array that training changes, and the gradient of the loss with respect to it.
+
+    `data` is the array; `grad` is an array of its shape, or None before the first backward pass.
+    """
+
+    def __init__(self, data: Array) -> None:
+        self.data = data
+        self.grad: Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of `data`."""
+        return tuple(self.data.shape)
+
+    def accumulate(self, grad: Array) -> None:
+        """Add `grad` to what is there: a parameter used twice gets the sum of both gradients."""
+        self.grad = grad if self.grad is None else self.grad + grad
+
+    def __repr__(self) -> str:
+        return f"Parameter(shape={self.shape}, dtype={self.data.dtype}, from {library(self.data)})"
+
+
+class Module:
+    """A part of a network.
+
+    `y = module(x)` runs it forward, `dx = module.backward(dy)` backward, which adds to each parameter's `grad`. A module
+    is born with NumPy parameters, in training mode.
+    """
+
+    training: bool = True
+    buffers: ClassVar[tuple[str, ...]] = ()
+    """Names of attributes that are saved with the parameters but not trained, such as running statistics."""
+
+    def __call__(self, x: Array) -> Array:
+        """Run forward on x."""
+        raise NotImplementedError
+
+    def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
+        """Return the gradient for the input of the last forward pass, and add those for the parameters.
+
+        With `need_input_grad` False the input's gradient is left out where that saves work, and None is returned.
+        """
+        raise NotImplementedError
+
+    def children(self) -> Iterator[tuple[str, "Module"]]:
+        """Yield (name, module) for the parts that this module is made of, in forward order."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def modules(self) -> Iterator["Module"]:
+        """Yield this module and all within it."""
+        yield self
+        for _, child in self.children():
+            yield from child.modules()
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """Yield (name, parameter), as ("features.0.weight", ...), in forward order."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value
+        for name, child in self.children():
+            yield from child.named_parameters(f"{prefix}{name}.")
+
+    def parameters(self) -> list[Parameter]:
+        """Return all parameters in forward order, weight before bias."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients: the next backward pass starts from nothing."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training: forward passes keep what the backward pass needs."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Switch to evaluation: nothing is kept, and there is no backward pass."""
+        return self.train(False)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return name -> array for all parameters and buffers. The arrays are the module's own, not copies."""
+        return {name: getattr(owner, attribute) for name, owner, attribute in self._slots()}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Copy the arrays of `state` (NumPy or torch) into the parameters and buffers of the same names.
+
+        Raises
+        ------
+        ValueError
+            If a name is missing or unexpected or a shape differs; all of them are listed, and nothing is changed.
+        """
+        slots = {name: (owner, attribute) for name, owner, attribute in self._slots()}
+        wrong = [f"missing: {name}" for name in slots if name not in state]
+        wrong += [f"unexpected: {name}" for name in state if name not in slots]
+        for name in slots.keys() & state.keys():
+            here, there = tuple(getattr(*slots[name]).shape), tuple(state[name].shape)
+            if here != there:
+                wrong.append(f"shape of {name}: {there} in the state, {here} in the network")
+        if wrong:
+            raise ValueError("the state does not fit the network:\n  " + "\n  ".join(sorted(wrong)))
+        loaded = {name: as_on(state[name], getattr(*slot)) for name, slot in slots.items()}
+        for name, (owner, attribute) in slots.items():
+            setattr(owner, attribute, loaded[name])
+
+    def to(self, device: str) -> Self:
+        """Move parameters, gradients and buffers: "numpy" for NumPy arrays, "cpu" or "cuda" for torch tensors there.
+
+        Raises ValueError for another name, or for "cuda" where torch sees no GPU.
+        """
+        for module in self.modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter):
+                    value.data = move(value.data, device)
+                    value.grad = None if value.grad is None else move(value.grad, device)
+                elif name in module.buffers:
+                    setattr(module, name, move(value, device))
+        return self
+
+    def _slots(self, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+        """Yield (name, object, attribute) for each array that belongs to the state."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value, "data"
+            elif name in self.buffers:
+                yield prefix + name, self, name
+        for name, child in self.children():
+            yield from child._slots(f"{prefix}{name}.")
+
+
+class Layer(Module):
+    """A module without parts: it keeps parameters, settings and one cache; the arithmetic is in `functional`."""
+
+    _cache: Any = None
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        """Return the output and what `gradients` needs."""
+        raise NotImplementedError
+
+    def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
+        """Return the input's gradient and add those of the parameters."""
+        raise NotImplementedError
+
+    def __call__(self, x: Array) -> Array:
+        y, cache = self.forward(x)
+        self._cache = cache if self.training else None
+        return y
+
+    def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
+        if self._cache is None:
+            raise RuntimeError(
+                f"{type(self).__name__}.backward needs a forward pass in training mode before it, and one for each "
+                "backward: call model.train(), then model(x), then model.backward(dy)"
+            )
+        cache, self._cache = self._cache, None  # freed as soon as it is used
+        return self.gradients(dy, cache, need_input_grad)
+
+    def __repr__(self) -> str:
+        settings = {k: v for k, v in vars(self).items() if isinstance(v, (bool, int, float, tuple, str))}
+        settings.pop("training", None)
+        return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in settings.items())})"
+
+
+def move(array: Array, device: str) -> Array:
+    """Return `array` as a NumPy array ("numpy") or as a torch tensor on "cpu", "cuda" or "cuda:1".
+
+    Between NumPy and torch on the CPU memory is shared, not copied.
+    """
+    if device == "numpy":
+        return array if isinstance(array, np.ndarray) else _to_numpy(array)
+    kind = device.partition(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f'device must be "numpy", "cpu" or "cuda", not {device!r}')
+    import torch  # here, so that NumPy users never load it
+
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError('device "cuda": torch sees no GPU here. "cpu" and "numpy" work')
+    tensor = torch.from_numpy(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array
+    return tensor.to(device)
+
+
+def as_on(array: Array, like: Array) -> Array:
+    """Return a copy of `array` with the dtype, library and device of `like`."""
+    values = np.array(move(array, "numpy"))
+    if library(like) == "numpy":
+        return values.astype(like.dtype)
+    return move(values, str(like.device)).to(like.dtype)
+
+
+def _to_numpy(array: Array) -> np.ndarray:
+    return array.detach().cpu().numpy() if library(array) == "torch" else np.from_dlpack(array)
