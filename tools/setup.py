@@ -129,7 +129,7 @@ class Progress:
         download = re.match(r"\s*Downloading (\S+) \(([\d.]+) ([MG]B)", line)
         if not self.total or not words:
             return
-        if words[0] == "Collecting":
+        if words[0] in ("Collecting", "Processing"):  # the second where the file is already at hand
             self.found += 1
             if self.terminal or self.found % 40 == 0:
                 self.put("{} of {} packages found".format(self.found, self.total))

@@ -1,0 +1,74 @@
+"""Build the executed book into _build/html, warnings as errors.
+
+Pages are always read again, so a book that failed once fails again, and a passing build means what it would
+mean in a fresh clone. Only the notebooks' executions are kept from build to build, and those are dropped when the
+code that they ran changes. If nothing at all changed since the last good build, nothing is done.
+"""
+
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "_build"
+STAMP = BUILD / "book.stamp"
+EXECUTION_STAMP = BUILD / "execution.stamp"
+
+CODE = ["cnnlib", "homework", "autograder", "requirements.txt", "constraints.txt"]
+PAGES = ["chapters", "_config.yml", "_toc.yml", "_ext", "_static", "references.bib", "tools/build_book.py"]
+
+
+def digest(names: list[str]) -> str:
+    """One hash over the names and contents of the files under `names`, and over the running Python."""
+    total = hashlib.sha256(sys.version.encode())
+    for name in names:
+        top = ROOT / name
+        for path in [top] if top.is_file() else sorted(p for p in top.rglob("*") if p.is_file()):
+            hidden = [part for part in path.relative_to(ROOT).parts if part in ("__pycache__", ".ipynb_checkpoints")]
+            if not hidden:
+                total.update(f"{path.relative_to(ROOT)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def is_current() -> bool:
+    """Whether _build/html is the good build of what now lies in the folder."""
+    return STAMP.exists() and STAMP.read_text() == digest(CODE + PAGES)
+
+
+def build() -> int:
+    """Build unless the last build still stands; return the exit status."""
+    if is_current():
+        return 0
+    STAMP.unlink(missing_ok=True)
+    wanted, code = digest(CODE + PAGES), digest(CODE)
+    if not EXECUTION_STAMP.exists() or EXECUTION_STAMP.read_text() != code:
+        shutil.rmtree(BUILD / ".jupyter_cache", ignore_errors=True)
+        EXECUTION_STAMP.write_text(code)
+    for stale in ("html", ".doctrees"):
+        shutil.rmtree(BUILD / stale, ignore_errors=True)
+    print("==> building the book: notebooks that changed are run, which can take minutes", flush=True)
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "-W", "-n", "--keep-going"]
+    status = subprocess.call(command, cwd=ROOT)
+    if status == 0:
+        STAMP.write_text(wanted)
+    return status
+
+
+def main() -> int:
+    """Build under a lock, and say where the result is."""
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / "book.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        status = build()
+    if status:
+        print("==> the book did not build: the first warning or error above says why", file=sys.stderr)
+        return 1
+    print("==> the book is in _build/html/index.html: open that file, or type `make serve`", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
