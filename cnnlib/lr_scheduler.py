@@ -27,13 +27,13 @@ class LRScheduler:
 class MultiStepLR(LRScheduler):
     """Multiply the rate by `gamma` at each milestone (an epoch): the lecture's "divide by 10, one to three times".
 
-    Raises ValueError unless the milestones are increasing positive numbers of epochs.
+    Raises ValueError unless the milestones are epochs from 1 on, in order; one that stands twice counts twice.
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
         self.milestones, self.gamma = list(milestones), gamma
-        if any(b <= a for a, b in zip([0, *self.milestones], self.milestones, strict=False)):
-            raise ValueError(f"milestones must be increasing epochs from 1 on, not {self.milestones}")
+        if self.milestones != sorted(self.milestones) or min(self.milestones, default=1) < 1:
+            raise ValueError(f"milestones must be epochs from 1 on, in order, not {self.milestones}")
         super().__init__(optimizer)
 
     def lr(self, epoch: int) -> float:

@@ -29,7 +29,8 @@ class operation:  # noqa: N801  (used as a decorator)
         return self._dispatch.register(array_type)
 
     def __call__(self, array: Any, *args: Any, **kwargs: Any) -> Any:
-        kernels = _waiting.pop(library(array), None)
-        if kernels is not None:
-            importlib.import_module(kernels)
+        name = library(array)
+        if name in _waiting:
+            importlib.import_module(_waiting[name])
+            _waiting.pop(name, None)
         return self._dispatch.dispatch(type(array))(array, *args, **kwargs)

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnnlib.functional import activation, convolution, pooling
+from cnnlib import functional as F
 from cnnlib.functional._arrays import Array, check_arrays, check_gradient
 from cnnlib.functional.convolution import Conv2dCache, ConvGeometry, conv_geometry
 from cnnlib.functional.geometry import Pair, taps
-from cnnlib.functional.pooling import PoolGeometry, pool_geometry
+from cnnlib.functional.pooling import MaxPool2dCache, PoolGeometry, pool_geometry
 
 _scratch = threading.local()
 
@@ -28,7 +28,7 @@ def _buffer(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return buffers[key][:size].reshape(shape)
 
 
-@convolution.conv2d.kernel(np.ndarray)
+@F.conv2d.kernel(np.ndarray)
 def conv2d(
     x: Array,
     weight: Array,
@@ -48,7 +48,7 @@ def conv2d(
     return y.transpose(1, 0, 2, 3), Conv2dCache(x, weight, bias is not None, g)
 
 
-@convolution.conv2d_backward.kernel(np.ndarray)
+@F.conv2d_backward.kernel(np.ndarray)
 def conv2d_backward(
     dy: Array, cache: Conv2dCache, need_dx: bool = True
 ) -> tuple[Array | None, Array, Array | None]:
@@ -135,20 +135,20 @@ def _frame(x: Array, padding: Pair) -> Array:
     return framed
 
 
-@activation.relu.kernel(np.ndarray)
+@F.relu.kernel(np.ndarray)
 def relu(x: Array) -> tuple[Array, Array]:
     check_arrays(x=x)
     y = np.maximum(x, 0)
     return y, y
 
 
-@activation.relu_backward.kernel(np.ndarray)
+@F.relu_backward.kernel(np.ndarray)
 def relu_backward(dy: Array, cache: Array) -> Array:
     check_gradient(dy, cache.shape, cache)
     return np.multiply(dy, cache > 0)
 
 
-@activation.tanh_backward.kernel(np.ndarray)
+@F.tanh_backward.kernel(np.ndarray)
 def tanh_backward(dy: Array, cache: Array) -> Array:
     check_gradient(dy, cache.shape, cache)
     dx = np.multiply(cache, cache)
@@ -165,7 +165,7 @@ class NumpyMaxPool2dCache(NamedTuple):
     x: Array
 
 
-@pooling.max_pool2d.kernel(np.ndarray)
+@F.max_pool2d.kernel(np.ndarray)
 def max_pool2d(
     x: Array,
     kernel_size: int | Pair,
@@ -173,10 +173,10 @@ def max_pool2d(
     padding: int | Pair = 0,
     dilation: int | Pair = 1,
     ceil_mode: bool = False,
-) -> tuple[Array, pooling.MaxPool2dCache | NumpyMaxPool2dCache]:
+) -> tuple[Array, MaxPool2dCache | NumpyMaxPool2dCache]:
     g = pool_geometry(x, kernel_size, stride, padding, dilation, ceil_mode)
     if g.kernel_size[0] * g.kernel_size[1] > 256 or g.padding != (0, 0) or g.beyond(x.shape[2:]) != (0, 0):
-        return pooling.max_pool2d.reference(x, kernel_size, stride, padding, dilation, ceil_mode)
+        return F.max_pool2d.reference(x, kernel_size, stride, padding, dilation, ceil_mode)
     seen = [x[..., rows, cols] for _, _, rows, cols in taps(g.kernel_size, g.stride, g.dilation, g.outputs)]
     y = seen[0].copy(order="K")
     winner = np.zeros_like(y, dtype=np.uint8)
@@ -188,10 +188,10 @@ def max_pool2d(
     return y, NumpyMaxPool2dCache(winner, g, x)
 
 
-@pooling.max_pool2d_backward.kernel(np.ndarray)
-def max_pool2d_backward(dy: Array, cache: pooling.MaxPool2dCache | NumpyMaxPool2dCache) -> Array:
-    if isinstance(cache, pooling.MaxPool2dCache):
-        return pooling.max_pool2d_backward.reference(dy, cache)
+@F.max_pool2d_backward.kernel(np.ndarray)
+def max_pool2d_backward(dy: Array, cache: MaxPool2dCache | NumpyMaxPool2dCache) -> Array:
+    if isinstance(cache, MaxPool2dCache):
+        return F.max_pool2d_backward.reference(dy, cache)
     winner, g, x = cache
     check_gradient(dy, winner.shape, x)
     tiles = g.stride == g.kernel_size and g.dilation == (1, 1)

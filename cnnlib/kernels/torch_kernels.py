@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from cnnlib.functional import activation, convolution, linear, pooling
+from cnnlib import functional as F
 from cnnlib.functional._arrays import Array, check_arrays, check_gradient
 from cnnlib.functional.convolution import Conv2dCache, conv_geometry
 from cnnlib.functional.geometry import Pair
@@ -14,7 +14,7 @@ from cnnlib.functional.pooling import PoolGeometry, pool_geometry
 _aten = torch.ops.aten
 
 
-@convolution.conv2d.kernel(torch.Tensor)
+@F.conv2d.kernel(torch.Tensor)
 def conv2d(
     x: Array,
     weight: Array,
@@ -29,7 +29,7 @@ def conv2d(
     return y, Conv2dCache(x, weight, bias is not None, g)
 
 
-@convolution.conv2d_backward.kernel(torch.Tensor)
+@F.conv2d_backward.kernel(torch.Tensor)
 def conv2d_backward(
     dy: Array, cache: Conv2dCache, need_dx: bool = True
 ) -> tuple[Array | None, Array, Array | None]:
@@ -66,7 +66,7 @@ class TiledMaxPool2dCache(NamedTuple):
     y: Array
 
 
-@pooling.max_pool2d.kernel(torch.Tensor)
+@F.max_pool2d.kernel(torch.Tensor)
 def max_pool2d(
     x: Array,
     kernel_size: int | Pair,
@@ -84,7 +84,7 @@ def max_pool2d(
     return y, TorchMaxPool2dCache(x, indices, g, ceil_mode)
 
 
-@pooling.max_pool2d_backward.kernel(torch.Tensor)
+@F.max_pool2d_backward.kernel(torch.Tensor)
 def max_pool2d_backward(dy: Array, cache: TorchMaxPool2dCache | TiledMaxPool2dCache) -> Array:
     if isinstance(cache, TiledMaxPool2dCache):
         x, y = cache
@@ -122,7 +122,7 @@ class TorchAvgPool2dCache(NamedTuple):
     count_include_pad: bool
 
 
-@pooling.avg_pool2d.kernel(torch.Tensor)
+@F.avg_pool2d.kernel(torch.Tensor)
 def avg_pool2d(
     x: Array,
     kernel_size: int | Pair,
@@ -136,7 +136,7 @@ def avg_pool2d(
     return y, TorchAvgPool2dCache(x, tuple(y.shape), g, ceil_mode, count_include_pad)
 
 
-@pooling.avg_pool2d_backward.kernel(torch.Tensor)
+@F.avg_pool2d_backward.kernel(torch.Tensor)
 def avg_pool2d_backward(dy: Array, cache: TorchAvgPool2dCache) -> Array:
     x, outputs, g, ceil_mode, count_include_pad = cache
     check_gradient(dy, outputs, x)
@@ -145,26 +145,26 @@ def avg_pool2d_backward(dy: Array, cache: TorchAvgPool2dCache) -> Array:
     )
 
 
-@activation.relu.kernel(torch.Tensor)
+@F.relu.kernel(torch.Tensor)
 def relu(x: Array) -> tuple[Array, Array]:
     check_arrays(x=x)
     y = torch.relu(x)
     return y, y
 
 
-@activation.relu_backward.kernel(torch.Tensor)
+@F.relu_backward.kernel(torch.Tensor)
 def relu_backward(dy: Array, cache: Array) -> Array:
     check_gradient(dy, tuple(cache.shape), cache)
     return _aten.threshold_backward(dy, cache, 0)
 
 
-@activation.tanh_backward.kernel(torch.Tensor)
+@F.tanh_backward.kernel(torch.Tensor)
 def tanh_backward(dy: Array, cache: Array) -> Array:
     check_gradient(dy, tuple(cache.shape), cache)
     return _aten.tanh_backward(dy, cache)
 
 
-@linear.linear.kernel(torch.Tensor)
-def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, LinearCache]:
+@F.linear.kernel(torch.Tensor)
+def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, LinearCache]:
     check_linear(x, weight, bias)
     return torch.nn.functional.linear(x, weight, bias), LinearCache(x, weight, bias is not None)
