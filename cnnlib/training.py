@@ -5,7 +5,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ def fit(
     augment: Augmentation | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
     on_batch: Callable[[Batch], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> History:
@@ -80,6 +81,7 @@ def fit(
 
     Each epoch draws order and augmentation from `seed` and its own number, so that a run resumed from a `checkpoint`
     (written after every epoch) ends with the weights of an unbroken one. `test` is evaluated after each epoch.
+    `settings` is recorded in the checkpoint; a run can only be resumed under the same.
 
     Raises
     ------
@@ -94,7 +96,7 @@ def fit(
     if resume:
         if checkpoint is None:
             raise ValueError("resume needs the checkpoint to resume from")
-        history = load_checkpoint(checkpoint, model, optimizer)
+        history = load_checkpoint(checkpoint, model, optimizer, settings)
     criterion, device = CrossEntropyLoss(), device_of(model)
     for number in range(len(history.epochs), epochs):
         if scheduler is not None:
@@ -123,7 +125,7 @@ def fit(
         done = Epoch(number + 1, optimizer.lr, losses / seen, right / seen, *tested, seconds)
         history.epochs.append(done)
         if checkpoint is not None:
-            save_checkpoint(checkpoint, model, optimizer, history)
+            save_checkpoint(checkpoint, model, optimizer, history, settings)
         if on_epoch is not None:
             on_epoch(done)
     return history
@@ -153,9 +155,13 @@ _FORMAT = "cnnlib checkpoint 1"
 
 
 def save_checkpoint(
-    path: str | os.PathLike[str], model: Module, optimizer: Optimizer | None = None, history: History | None = None
+    path: str | os.PathLike[str],
+    model: Module,
+    optimizer: Optimizer | None = None,
+    history: History | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a safetensors file with the model's state and, for resuming, the optimizer's and the history.
+    """Write a safetensors file with the model's state and, for resuming, the optimizer's, the history and settings.
 
     The file is written beside `path` and put in its place when it is whole, so an earlier one is never half replaced.
     Raises CheckpointError if that fails.
@@ -167,7 +173,7 @@ def save_checkpoint(
     if optimizer is not None:
         state |= {f"optimizer.{name}": array for name, array in optimizer.state_dict().items()}
     epochs = [asdict(epoch) for epoch in history.epochs] if history else []
-    metadata = {"format": _FORMAT, "epochs": json.dumps(epochs)}
+    metadata = {"format": _FORMAT, "epochs": json.dumps(epochs), "settings": json.dumps(dict(settings or {}))}
     arrays = {name: np.ascontiguousarray(move(array, "numpy")) for name, array in state.items()}
     partial = None
     try:
@@ -186,11 +192,16 @@ def save_checkpoint(
             os.unlink(partial)
 
 
-def load_checkpoint(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | None = None) -> History:
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    model: Module,
+    optimizer: Optimizer | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> History:
     """Load what `save_checkpoint` wrote into the model and, if given, the optimizer; return the history.
 
-    Raises CheckpointError if the file is missing, truncated, no checkpoint, or of another network; nothing is changed
-    then.
+    Raises CheckpointError if the file is missing, truncated, no checkpoint, of another network, or was made under other
+    `settings`; nothing is changed then.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -206,6 +217,13 @@ def load_checkpoint(path: str | os.PathLike[str], model: Module, optimizer: Opti
         raise CheckpointError(f"{path} is truncated or no safetensors file ({error})") from None
     if metadata.get("format") != _FORMAT:
         raise CheckpointError(f"{path} is a safetensors file, but not one of cnnlib's checkpoints")
+    if settings is not None and (recorded := json.loads(metadata["settings"])) != dict(settings):
+        differ = [
+            f"{name} was {recorded.get(name)}, now {settings.get(name)}"
+            for name in sorted(recorded.keys() | settings.keys())
+            if recorded.get(name) != settings.get(name)
+        ]
+        raise CheckpointError(f"{path} is of a run with other settings: {'; '.join(differ)}")
     of_model, of_optimizer = (
         {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
         for prefix in ("model.", "optimizer.")
