@@ -143,16 +143,16 @@ def summary(network: Annotated[Network, typer.Argument(help="which network")]) -
     for heading in ("parameters", "multiply-adds"):
         layers.add_column(heading, justify="right")
     for row in rows:
-        layers.add_row(
-            row.name, row.kind, _by(row.output_shape), f"{row.parameters:,}", f"{row.multiply_adds:,}"
-        )
+        layers.add_row(row.name, row.kind, _by(row.output_shape), f"{row.parameters:,}", f"{row.multiply_adds:,}")
     layers.add_section()
     total = (sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows))
     layers.add_row("total", "", "", *(f"{number:,}" for number in total))
     console.print(layers)
     for row in rows:
         if any(row.unread):
-            console.print(f"{row.name} never reads the last {row.unread[0]} rows and {row.unread[1]} columns of its input")
+            console.print(
+                f"{row.name} never reads the last {row.unread[0]} rows and {row.unread[1]} columns of its input"
+            )
 
 
 def _load(name: Data, download: bool) -> datasets.DataSplit:

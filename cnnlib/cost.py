@@ -19,8 +19,11 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Cost:
-    """One layer's row: shapes are (C, H, W) or (features,); `unread` is how many rows and columns at the far edge of its
-    input no window reads, because the stride leaves a remainder."""
+    """One layer's row.
+
+    The shape is (C, H, W) or (features,); `unread` is how many rows and columns at the far edge of the layer's input no
+    window reads, because the stride leaves a remainder.
+    """
 
     name: str
     kind: str

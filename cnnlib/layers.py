@@ -128,9 +128,7 @@ class AvgPool2d(Layer):
         self.count_include_pad = count_include_pad
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        return F.avg_pool2d(
-            x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
-        )
+        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
     def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
         return F.avg_pool2d_backward(dy, cache)

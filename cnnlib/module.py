@@ -34,8 +34,8 @@ class Parameter:
 class Module:
     """A part of a network.
 
-    `y = module(x)` runs it forward, `dx = module.backward(dy)` backward, which adds to each parameter's `grad`. A module
-    is born with NumPy parameters, in training mode.
+    `y = module(x)` runs it forward, `dx = module.backward(dy)` backward, which adds to each parameter's `grad`. A
+    module is born with NumPy parameters, in training mode.
     """
 
     training: bool = True

@@ -1,4 +1,4 @@
-"""Optimisers, each one rule: how a parameter w moves, given the gradient g of the loss. Names and defaults are torch's."""
+"""Optimisers, each one rule: how a parameter w moves, given the loss's gradient g. Names and defaults are torch's."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from cnnlib.module import Parameter, as_on
 
 
 class Optimizer:
-    """What all rules share: which parameters, the learning rate, weight decay, and what is remembered of each parameter.
+    """What all rules share: the parameters, the learning rate, weight decay, and what is remembered of each parameter.
 
     Raises
     ------

@@ -27,7 +27,7 @@ def digits(raw: bool = False) -> DataSplit:
 
 
 def prepare(images: np.ndarray) -> np.ndarray:
-    """Return grey images, uint8 (N, 28, 28), as float32 (N, 1, 32, 32): framed by background, scaled as in LeCun 1998."""
+    """Return grey uint8 images (N, 28, 28) as float32 (N, 1, 32, 32), framed and scaled as in LeCun 1998."""
     framed = np.pad(images, ((0, 0), (2, 2), (2, 2)))
     scale = np.float32((FOREGROUND - BACKGROUND) / 255)
     return (framed * scale + np.float32(BACKGROUND))[:, None]

@@ -41,7 +41,8 @@ def idx(path: str | os.PathLike[str]) -> np.ndarray:
             raise DataFileError(f"{path}: the gzip file is truncated or damaged ({error})") from None
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _DTYPES:
         raise DataFileError(
-            f"{path} is no IDX file: it must begin with two zero bytes and a type, but begins {data[:4].hex(' ') or 'nowhere'}"
+            f"{path} is no IDX file: it must begin with two zero bytes and a type, "
+            f"but begins {data[:4].hex(' ') or 'nowhere'}"
         )
     dtype, axes = np.dtype(_DTYPES[data[2]]), data[3]
     start = 4 + 4 * axes
@@ -109,8 +110,8 @@ def mnist(
 ) -> DataSplit:
     """Return MNIST, 60,000 + 10,000 digits, from the IDX files in `root`, gzipped or not.
 
-    Nothing is downloaded unless `download` is true; then `say` is told mirror, size and checksum of each file first, and
-    a file whose checksum is another is thrown away. Arrays are as `digits` returns them.
+    Nothing is downloaded unless `download` is true; then `say` is told mirror, size and checksum of each file first,
+    and a file whose checksum is another is thrown away. Arrays are as `digits` returns them.
 
     Raises DataFileError if files are missing, damaged, or not 28x28 images with labels 0 to 9.
     """
@@ -154,8 +155,8 @@ def _read(
         images, labels = idx(_path(folder, images_file)), idx(_path(folder, labels_file))
         if images.dtype != np.uint8 or images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
             raise DataFileError(
-                f"{folder}: {images_file.name} must hold 28x28 bytes an image and {labels_file.name} one label each, but "
-                f"they hold {images.dtype} {images.shape} and {labels.dtype} {labels.shape}"
+                f"{folder}: {images_file.name} must hold 28x28 bytes an image and {labels_file.name} one label "
+                f"each, but they hold {images.dtype} {images.shape} and {labels.dtype} {labels.shape}"
             )
         if labels.size and labels.max() > 9:
             raise DataFileError(f"{folder}: {labels_file.name} holds a label {labels.max()}: classes are 0 to 9")
@@ -185,7 +186,8 @@ def _download(file: _File, mirror: str, root: Path, say: Callable[[str], None]) 
                 out.write(block)
         if digest.hexdigest() != file.md5:
             raise DataFileError(
-                f"{url} is not the published file: {size:,} bytes with md5 {digest.hexdigest()}, not {file.size:,} with {file.md5}"
+                f"{url} is not the published file: {size:,} bytes with md5 {digest.hexdigest()}, "
+                f"not {file.size:,} with {file.md5}"
             )
         os.replace(partial, root / f"{file.name}.gz")
     except OSError as error:

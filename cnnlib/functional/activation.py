@@ -6,7 +6,10 @@ from cnnlib.functional._operation import operation
 
 @operation
 def relu(x: Array) -> tuple[Array, Array]:
-    r"""Return :math:`y = \max(x, 0)` and a cache, for x of any shape. Source: Nair & Hinton 2010; Glorot et al. 2011."""
+    r"""Return :math:`y = \max(x, 0)` and a cache, for x of any shape.
+
+    Source: Nair & Hinton 2010; Glorot et al. 2011.
+    """
     xp = check_arrays(x=x)
     y = xp.where(x < 0, xp.zeros_like(x), x)  # a NaN is handed on, not hidden
     return y, y
@@ -14,7 +17,7 @@ def relu(x: Array) -> tuple[Array, Array]:
 
 @operation
 def relu_backward(dy: Array, cache: Array) -> Array:
-    r"""Return :math:`\partial L/\partial x = \partial L/\partial y \cdot [y > 0]`; the gradient at 0 is 0, as in torch."""
+    r"""Return :math:`\partial L/\partial x = [y > 0]\, \partial L/\partial y`; the gradient at 0 is 0, as in torch."""
     xp = check_gradient(dy, cache.shape, cache)
     return xp.where(cache > 0, dy, xp.zeros_like(dy))
 

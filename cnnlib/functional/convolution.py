@@ -132,9 +132,7 @@ def conv2d(
 
 
 @operation
-def conv2d_backward(
-    dy: Array, cache: Conv2dCache, need_dx: bool = True
-) -> tuple[Array | None, Array, Array | None]:
+def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
     r"""Return the gradients of a loss L with respect to x, weight and bias.
 
     A weight is used at every location, so its gradient is the sum of what each location asks for; a pixel is seen by

@@ -111,9 +111,7 @@ def output_shape(
     return sizes[0], sizes[1]
 
 
-def taps(
-    kernel_size: Pair, stride: Pair, dilation: Pair, outputs: Pair
-) -> Iterator[tuple[int, int, slice, slice]]:
+def taps(kernel_size: Pair, stride: Pair, dilation: Pair, outputs: Pair) -> Iterator[tuple[int, int, slice, slice]]:
     """Yield (i, j, rows, columns) for each position of the kernel.
 
     `x[..., rows, columns]` is what tap (i, j) sees at every output location at once, for a padded input `x`.

@@ -43,9 +43,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, L
 
 
 @operation
-def linear_backward(
-    dy: Array, cache: LinearCache, need_dx: bool = True
-) -> tuple[Array | None, Array, Array | None]:
+def linear_backward(dy: Array, cache: LinearCache, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
     r"""Return dx, dweight and dbias, shaped as x, weight and bias (None where there was none, or by `need_dx`).
 
     .. math::

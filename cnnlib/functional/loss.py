@@ -108,7 +108,7 @@ def mse_loss(input: Array, target: Array) -> tuple[Array, Array]:
 
 @operation
 def mse_loss_backward(dy: float | Array, cache: Array) -> Array:
-    r"""Return :math:`\partial L/\partial x_m = \frac{2\delta}{M} (x_m - t_m)`, where :math:`\delta` is the scalar `dy`."""
+    r"""Return :math:`\partial L/\partial x_m = \frac{2\delta}{M} (x_m - t_m)` for the scalar :math:`\delta` = `dy`."""
     count = 1
     for size in cache.shape:
         count *= size
@@ -125,7 +125,9 @@ def _check_labels(xp: object, logits: Array, labels: Array) -> None:
         raise TypeError(f"labels must be integers, the numbers of the classes, not {labels.dtype}")
     N, K = logits.shape
     if tuple(labels.shape) != (N,):
-        raise ValueError(f"there is one label for each of the {N} rows: labels must have shape ({N},), not {tuple(labels.shape)}")
+        raise ValueError(
+            f"there is one label for each of the {N} rows: labels must have shape ({N},), not {tuple(labels.shape)}"
+        )
     if N == 0:
         raise ValueError("a mean over no examples is undefined: the batch is empty")
     low, high = int(xp.min(labels)), int(xp.max(labels))

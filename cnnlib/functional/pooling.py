@@ -19,8 +19,7 @@ class PoolGeometry(NamedTuple):
     def beyond(self, spatial: tuple[int, ...]) -> Pair:
         """Return how many rows and columns the windows reach past the input's far edge."""
         reach = [
-            (self.outputs[a] - 1) * self.stride[a] + self.dilation[a] * (self.kernel_size[a] - 1) + 1
-            for a in (0, 1)
+            (self.outputs[a] - 1) * self.stride[a] + self.dilation[a] * (self.kernel_size[a] - 1) + 1 for a in (0, 1)
         ]
         return tuple(max(0, reach[a] - self.padding[a] - spatial[a]) for a in (0, 1))  # type: ignore[return-value]
 
@@ -145,8 +144,8 @@ def avg_pool2d(
 
     .. math:: y_{n,c,p,q} = \frac{1}{m_{p,q}} \sum_{i,j} \tilde x_{n,\,c,\,pS + i,\,qS + j}
 
-    where :math:`\tilde x` is x framed by zeros and :math:`m_{p,q}` counts the values in the window: padding included, as
-    in torch, unless `count_include_pad` is False. What hangs over the frame by `ceil_mode` never counts.
+    where :math:`\tilde x` is x framed by zeros and :math:`m_{p,q}` counts the values in the window: padding included,
+    as in torch, unless `count_include_pad` is False. What hangs over the frame by `ceil_mode` never counts.
 
     Parameters and errors are those of `max_pool2d`.
 

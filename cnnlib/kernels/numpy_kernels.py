@@ -49,9 +49,7 @@ def conv2d(
 
 
 @F.conv2d_backward.kernel(np.ndarray)
-def conv2d_backward(
-    dy: Array, cache: Conv2dCache, need_dx: bool = True
-) -> tuple[Array | None, Array, Array | None]:
+def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
     x, weight, has_bias, g = cache
     check_gradient(dy, g.output_shape(x, weight), x)
     N, C, H, W = x.shape

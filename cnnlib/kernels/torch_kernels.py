@@ -30,9 +30,7 @@ def conv2d(
 
 
 @F.conv2d_backward.kernel(torch.Tensor)
-def conv2d_backward(
-    dy: Array, cache: Conv2dCache, need_dx: bool = True
-) -> tuple[Array | None, Array, Array | None]:
+def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
     x, weight, has_bias, g = cache
     check_gradient(dy, g.output_shape(x, weight), x)
     return _aten.convolution_backward(
@@ -140,9 +138,7 @@ def avg_pool2d(
 def avg_pool2d_backward(dy: Array, cache: TorchAvgPool2dCache) -> Array:
     x, outputs, g, ceil_mode, count_include_pad = cache
     check_gradient(dy, outputs, x)
-    return _aten.avg_pool2d_backward(
-        dy, x, g.kernel_size, g.stride, g.padding, ceil_mode, count_include_pad, None
-    )
+    return _aten.avg_pool2d_backward(dy, x, g.kernel_size, g.stride, g.padding, ceil_mode, count_include_pad, None)
 
 
 @F.relu.kernel(torch.Tensor)
