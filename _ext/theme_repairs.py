@@ -7,6 +7,7 @@ def drop_thebe(app: Sphinx) -> None:
     """Leave out sphinx-thebe: its code comes from a CDN, and Jupyter Book registers its scripts twice, a script error."""
     for listeners in app.events.listeners.values():
         listeners[:] = [each for each in listeners if each.handler.__module__ != "sphinx_thebe"]
+    app.registry.css_files = [each for each in app.registry.css_files if each[0] != "sphinx-thebe.css"]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

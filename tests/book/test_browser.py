@@ -1,0 +1,135 @@
+"""The built book in Chromium, with no network: each page is opened on a laptop and on a phone, in light and in dark."""
+
+import re
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+LAPTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 375, "height": 800}
+FIRST_LOAD_LIMIT = 4_000_000  # bytes, uncompressed
+
+# Faults of sphinx-book-theme 1.3 and pydata-sphinx-theme 0.17 themselves, and where each may occur.
+THEME_FAULTS = {
+    "label-content-name-mismatch": "the search button's name leaves out the keys shown in it",
+    "region": "the theme's skip link, announcement and sidebars stand outside any landmark",
+    "aria-required-children": "docutils marks the bibliography as a list, its entries not as items",
+    "aria-allowed-role": "docutils' role for a bibliography entry",
+}
+
+
+def open_page(page: Page, address: str) -> None:
+    page.goto(address)
+    page.wait_for_load_state("networkidle")
+    if page.locator("span.math, div.math").count():
+        page.wait_for_function("window.MathJax?.startup?.promise")
+        page.evaluate("() => MathJax.startup.promise")
+
+
+@pytest.fixture
+def opened(page: Page, address: str, page_name: str) -> Page:
+    page.set_viewport_size(LAPTOP)
+    open_page(page, f"{address}/{page_name}.html")
+    return page
+
+
+def test_page_opens_without_errors(opened: Page) -> None:
+    """External requests, script errors and missing files fail the test when its browser context closes."""
+    expect(opened.locator("h1").first).to_be_visible()
+
+
+def test_math_is_typeset(opened: Page) -> None:
+    formulas = opened.locator("span.math, div.math")
+    raw = [text for text in formulas.all_inner_texts() if "\\(" in text or "\\[" in text]
+    assert not raw
+    assert opened.locator("mjx-container").count() >= formulas.count()
+    assert opened.locator("mjx-merror").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_is_accessible(page: Page, address: str, page_name: str, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.set_viewport_size(LAPTOP)
+    open_page(page, f"{address}/{page_name}.html")
+    assert page.locator("html").get_attribute("data-theme") == scheme
+    violations = Axe().run(page).response["violations"]
+    found = [
+        f"{fault['id']} ({fault['help']}): {node['html'][:200]}"
+        for fault in violations
+        if fault["id"] not in THEME_FAULTS
+        for node in fault["nodes"]
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_fits_a_phone(page: Page, address: str, page_name: str, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size(PHONE)
+    open_page(page, f"{address}/{page_name}.html")
+    wide = page.evaluate(
+        """() => document.documentElement.scrollWidth <= innerWidth ? [] :
+            [...document.querySelectorAll("main *")]
+            .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"""
+    )
+    assert not wide, "\n".join(wide)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_page_weight(opened: Page, page: Page, address: str, page_name: str, record_property) -> None:  # noqa: ANN001
+    """A first visit, nothing in the cache: how much is loaded, and in how many requests."""
+    client = page.context.new_cdp_session(page)
+    client.send("Network.enable")
+    client.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    answers: list = []
+    page.on("response", answers.append)
+    open_page(page, f"{address}/{page_name}.html")
+    weight = sum(len(answer.body()) for answer in answers if answer.ok)
+    record_property("requests", len(answers))
+    record_property("bytes", weight)
+    print(f"{page_name}: {len(answers)} requests, {weight / 1e6:.2f} MB")
+    assert 0 < weight <= FIRST_LOAD_LIMIT
+
+
+def test_page_opens_as_a_file(page: Page, site: Path, page_name: str) -> None:
+    open_page(page, (site / f"{page_name}.html").as_uri())
+    expect(page.locator("h1").first).to_be_visible()
+
+
+def test_front_door(page: Page, address: str) -> None:
+    open_page(page, f"{address}/index.html")
+    page.wait_for_url("**/chapters/index.html")
+
+
+def test_dark_mode_is_dark_and_can_be_chosen(page: Page, address: str) -> None:
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(LAPTOP)
+    open_page(page, f"{address}/chapters/index.html")
+    brightness = "() => getComputedStyle(document.body).backgroundColor.match(/[\\d.]+/g).slice(0, 3).map(Number)"
+    assert min(page.evaluate(brightness)) > 230
+    button = page.locator("button.theme-switch-button").first
+    for _ in range(3):  # auto, light, dark in turn
+        if page.locator("html").get_attribute("data-theme") == "dark":
+            break
+        button.click()
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    assert max(page.evaluate(brightness)) < 40
+
+
+def test_search_finds_a_glossary_word(page: Page, address: str) -> None:
+    page.goto(f"{address}/search.html?q=equivariance")
+    expect(page.locator("#search-results li a").first).to_have_attribute("href", re.compile("glossary"), timeout=10_000)
+
+
+def test_keyboard_reaches_the_text(page: Page, address: str) -> None:
+    """The first stop of the Tab key is the skip link, and what has the focus is seen to have it."""
+    page.set_viewport_size(LAPTOP)
+    open_page(page, f"{address}/chapters/glossary.html")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('href')") == "#main-content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash") == "#main-content"

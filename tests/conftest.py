@@ -1,0 +1,66 @@
+"""What several test folders share: Hypothesis without time limits, and a browser that reaches nothing but this machine."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import settings
+from playwright.sync_api import BrowserContext, Route
+
+settings.register_profile("course", deadline=None)  # a slow machine is no wrong result
+settings.load_profile("course")
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's folder."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict:
+    """Debian's Chromium where there is one (a snap cannot be driven), else the one that Playwright installed."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or ""
+    own_build = not path or os.path.realpath(path).startswith("/snap/")
+    return {"args": CHROMIUM_FLAGS} | ({} if own_build else {"executable_path": path})
+
+
+@pytest.fixture
+def context(context: BrowserContext) -> Iterator[BrowserContext]:
+    """A browser context whose pages may load local files only; a page that asks for more, or has a script error, fails."""
+    faults: list[str] = []
+
+    def local_only(route: Route) -> None:
+        url = urlsplit(route.request.url)
+        if url.scheme in ("file", "data", "blob") or url.hostname == "127.0.0.1":
+            route.continue_()
+        else:
+            faults.append(f"external request: {route.request.url}")
+            route.abort()
+
+    context.route("**/*", local_only)
+    context.on("weberror", lambda error: faults.append(f"page error: {error.error}"))
+    context.on(
+        "console", lambda message: faults.append(f"console: {message.text}") if message.type == "error" else None
+    )
+    context.on("requestfailed", lambda request: faults.append(f"failed request: {request.url}"))
+    context.on(
+        "response",
+        lambda answer: faults.append(f"{answer.status}: {answer.url}") if answer.status >= 400 else None,
+    )
+    yield context
+    assert not faults, "\n".join(dict.fromkeys(faults))
