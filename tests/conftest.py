@@ -1,4 +1,4 @@
-"""What several test folders share: Hypothesis without time limits, and a browser that reaches nothing but this machine."""
+"""What several test folders share: the engine option, Hypothesis without time limits, a browser without a network."""
 
 import os
 import shutil
@@ -12,6 +12,16 @@ from playwright.sync_api import BrowserContext, Route
 
 settings.register_profile("course", deadline=None)  # a slow machine is no wrong result
 settings.load_profile("course")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engine",
+        action="append",
+        choices=["numpy", "torch", "array_api_strict", "cuda"],
+        help="test cnnlib on this array library only (may be given again); default: all that this machine has",
+    )
+
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
