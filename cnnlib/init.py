@@ -1,8 +1,12 @@
 """How weights start. All randomness is a NumPy Generator, so that one seed gives the same weights on every engine."""
 
+from collections.abc import Callable
 from math import prod, sqrt
 
 import numpy as np
+
+Initializer = Callable[[np.random.Generator, tuple[int, ...], str], np.ndarray]
+"""Draws a weight, given a generator, the shape and the dtype ("float32" or "float64")."""
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -14,24 +18,35 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[1] * receptive, shape[0] * receptive
 
 
-def uniform_fan_in(rng: np.random.Generator, shape: tuple[int, ...], dtype: str, fan_in: int) -> np.ndarray:
-    r"""Draw from :math:`U(-1/\sqrt{F}, 1/\sqrt{F})` for fan in F: torch's default for weights and biases."""
-    bound = 1 / sqrt(fan_in)
-    return rng.uniform(-bound, bound, shape).astype(dtype)
+def uniform(rng: np.random.Generator, shape: tuple[int, ...], dtype: str, bound: float) -> np.ndarray:
+    """Draw from U(-bound, bound)."""
+    return (rng.random(shape, dtype) * 2 - 1) * np.dtype(dtype).type(bound)
+
+
+def uniform_fan_in(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    r"""Draw from :math:`U(-1/\sqrt{F}, 1/\sqrt{F})` for fan in F: torch's default for weights."""
+    return uniform(rng, shape, dtype, 1 / sqrt(fans(shape)[0]))
 
 
 def lecun_uniform(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     r"""Draw from :math:`U(-2.4/F, 2.4/F)` for fan in F. Source: LeCun et al. 1998, appendix A."""
-    bound = 2.4 / fans(shape)[0]
-    return rng.uniform(-bound, bound, shape).astype(dtype)
+    return uniform(rng, shape, dtype, 2.4 / fans(shape)[0])
 
 
 def xavier_uniform(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     r"""Draw from :math:`U(-a, a)` with :math:`a = \sqrt{6/(F_{in}+F_{out})}`. Source: Glorot & Bengio 2010."""
-    bound = sqrt(6 / sum(fans(shape)))
-    return rng.uniform(-bound, bound, shape).astype(dtype)
+    return uniform(rng, shape, dtype, sqrt(6 / sum(fans(shape))))
 
 
 def kaiming_normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     r"""Draw from :math:`N(0, 2/F)` for fan in F, which suits ReLU. Source: He et al. 2015."""
-    return (rng.standard_normal(shape) * sqrt(2 / fans(shape)[0])).astype(dtype)
+    return rng.standard_normal(shape, dtype) * np.dtype(dtype).type(sqrt(2 / fans(shape)[0]))
+
+
+def normal(std: float) -> Initializer:
+    r"""Return an initializer that draws from :math:`N(0, \text{std}^2)`. AlexNet's is normal(0.01)."""
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        return rng.standard_normal(shape, dtype) * np.dtype(dtype).type(std)
+
+    return draw

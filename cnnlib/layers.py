@@ -5,17 +5,52 @@ from typing import Any
 import numpy as np
 
 from cnnlib import functional as F
-from cnnlib import init
+from cnnlib import init as I
 from cnnlib.functional._arrays import Array
 from cnnlib.functional.geometry import Pair, pair
 from cnnlib.module import Layer, Parameter
 
 
-class Conv2d(Layer):
+class _Weighted(Layer):
+    """A layer with a weight, and perhaps a bias for each output."""
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def _draw(
+        self,
+        shape: tuple[int, ...],
+        outputs: int,
+        bias: bool,
+        dtype: str,
+        rng: np.random.Generator | None,
+        init: I.Initializer | None,
+    ) -> None:
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f'dtype must be "float32" or "float64", not {dtype!r}')
+        rng = rng or np.random.default_rng(0)
+        self.weight = Parameter((init or I.uniform_fan_in)(rng, shape, dtype))
+        self.bias = None
+        if bias and init is None:
+            self.bias = Parameter(I.uniform(rng, (outputs,), dtype, I.fans(shape)[0] ** -0.5))
+        elif bias:
+            self.bias = Parameter(np.zeros(outputs, dtype))
+
+    def _accumulate(self, dweight: Array, dbias: Array | None) -> None:
+        self.weight.accumulate(dweight)
+        if self.bias is not None:
+            self.bias.accumulate(dbias)
+
+    @property
+    def _bias(self) -> Array | None:
+        return None if self.bias is None else self.bias.data
+
+
+class Conv2d(_Weighted):
     """Convolution: `out_channels` filters, each as deep as the input. See `functional.conv2d`.
 
-    `rng` draws the weights (O, C/groups, kh, kw) and biases (O,), by torch's default rule; without it they come from
-    seed 0.
+    `rng` draws the weight (O, C/groups, kh, kw); without it seed 0 does. Weight and bias start by torch's rule, or the
+    weight by `init` and the bias at 0.
     """
 
     def __init__(
@@ -31,35 +66,65 @@ class Conv2d(Layer):
         *,
         dtype: str = "float32",
         rng: np.random.Generator | None = None,
+        init: I.Initializer | None = None,
     ) -> None:
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels % groups:
-                raise ValueError(f"{name}={channels} must be divisible by groups={groups}")
-        rng = rng or np.random.default_rng(0)
+            if channels < 1 or channels % groups:
+                raise ValueError(f"{name}={channels} must be positive and divisible by groups={groups}")
         self.kernel_size = pair("kernel_size", kernel_size, 1)
         self.stride = pair("stride", stride, 1)
         self.padding = pair("padding", padding, 0)
         self.dilation = pair("dilation", dilation, 1)
         self.groups = groups
         shape = (out_channels, in_channels // groups, *self.kernel_size)
-        fan_in, _ = init.fans(shape)
-        self.weight = Parameter(init.uniform_fan_in(rng, shape, dtype, fan_in))
-        self.bias = Parameter(init.uniform_fan_in(rng, (out_channels,), dtype, fan_in)) if bias else None
+        self._draw(shape, out_channels, bias, dtype, rng, init)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        bias = self.bias.data if self.bias else None
-        return F.conv2d(x, self.weight.data, bias, self.stride, self.padding, self.dilation, self.groups)
+        return F.conv2d(x, self.weight.data, self._bias, self.stride, self.padding, self.dilation, self.groups)
 
     def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
         dx, dweight, dbias = F.conv2d_backward(dy, cache, need_input_grad)
-        self.weight.accumulate(dweight)
-        if self.bias:
-            self.bias.accumulate(dbias)
+        self._accumulate(dweight, dbias)
         return dx
 
 
-class Linear(Layer):
-    """Fully connected layer. See `functional.linear`; `rng` as in `Conv2d`."""
+class SparseConv2d(_Weighted):
+    """Convolution in which each filter reads only the channels that `table` lists. See `functional.sparse_conv2d`.
+
+    The weight is (connections, kh, kw).
+    """
+
+    def __init__(
+        self,
+        table: F.ConnectionTable,
+        kernel_size: int | Pair,
+        bias: bool = True,
+        *,
+        dtype: str = "float32",
+        rng: np.random.Generator | None = None,
+        init: I.Initializer | None = None,
+    ) -> None:
+        self.table = table
+        self.kernel_size = pair("kernel_size", kernel_size, 1)
+        rng = rng or np.random.default_rng(0)
+        # a filter's fan in is what it reads, so each filter is drawn by itself
+        filters: list[np.ndarray] = []
+        for channels in table:
+            self._draw((1, len(channels), *self.kernel_size), len(table), bias, dtype, rng, init)
+            filters.append(self.weight.data[0])
+        self.weight = Parameter(np.concatenate(filters))
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        return F.sparse_conv2d(x, self.weight.data, self._bias, self.table)
+
+    def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
+        dx, dweight, dbias = F.sparse_conv2d_backward(dy, cache, need_input_grad)
+        self._accumulate(dweight, dbias)
+        return dx
+
+
+class Linear(_Weighted):
+    """Fully connected layer, weight (K, D). See `functional.linear`; `rng` and `init` as in `Conv2d`."""
 
     def __init__(
         self,
@@ -69,20 +134,19 @@ class Linear(Layer):
         *,
         dtype: str = "float32",
         rng: np.random.Generator | None = None,
+        init: I.Initializer | None = None,
     ) -> None:
-        rng = rng or np.random.default_rng(0)
-        shape = (out_features, in_features)
-        self.weight = Parameter(init.uniform_fan_in(rng, shape, dtype, in_features))
-        self.bias = Parameter(init.uniform_fan_in(rng, (out_features,), dtype, in_features)) if bias else None
+        for name, features in (("in_features", in_features), ("out_features", out_features)):
+            if features < 1:
+                raise ValueError(f"{name} must be at least 1, not {features}")
+        self._draw((out_features, in_features), out_features, bias, dtype, rng, init)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        return F.linear(x, self.weight.data, self.bias.data if self.bias else None)
+        return F.linear(x, self.weight.data, self._bias)
 
     def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
         dx, dweight, dbias = F.linear_backward(dy, cache, need_input_grad)
-        self.weight.accumulate(dweight)
-        if self.bias:
-            self.bias.accumulate(dbias)
+        self._accumulate(dweight, dbias)
         return dx
 
 
@@ -172,3 +236,138 @@ class Flatten(Layer):
 
     def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
         return F.flatten_backward(dy, cache)
+
+
+class ScaledTanh(Layer):
+    """LeNet-5's squashing function. See `functional.scaled_tanh`."""
+
+    def __init__(self, amplitude: float = 1.7159, slope: float = 2 / 3) -> None:
+        self.amplitude = amplitude
+        self.slope = slope
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        return F.scaled_tanh(x, self.amplitude, self.slope)
+
+    def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
+        return F.scaled_tanh_backward(dy, cache)
+
+
+class AdaptiveAvgPool2d(Layer):
+    """Averages to a wanted size; 1 is global average pooling. See `functional.adaptive_avg_pool2d`."""
+
+    def __init__(self, output_size: int | Pair) -> None:
+        self.output_size = pair("output_size", output_size, 1)
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        return F.adaptive_avg_pool2d(x, self.output_size)
+
+    def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
+        return F.adaptive_avg_pool2d_backward(dy, cache)
+
+
+class Subsample2d(Layer):
+    """LeNet-5's pooling with weights: a coefficient and a bias for each map. See `functional.subsample2d`.
+
+    The coefficients start at one over the window's size, which makes a mean, and the biases at 0.
+    """
+
+    def __init__(self, channels: int, kernel_size: int | Pair = 2, *, dtype: str = "float32") -> None:
+        self.kernel_size = pair("kernel_size", kernel_size, 1)
+        area = self.kernel_size[0] * self.kernel_size[1]
+        self.weight = Parameter(np.full(channels, 1 / area, dtype))
+        self.bias = Parameter(np.zeros(channels, dtype))
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        return F.subsample2d(x, self.weight.data, self.bias.data, self.kernel_size)
+
+    def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
+        dx, dweight, dbias = F.subsample2d_backward(dy, cache)
+        self.weight.accumulate(dweight)
+        self.bias.accumulate(dbias)
+        return dx
+
+
+class RBF(Layer):
+    """Squared distances from fixed codes (K, D); the smallest output is the answer. See `functional.rbf`."""
+
+    buffers = ("codes",)
+
+    def __init__(self, codes: np.ndarray) -> None:
+        self.codes = codes
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        return F.rbf(x, self.codes)
+
+    def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
+        dx, _ = F.rbf_backward(dy, cache)
+        return dx
+
+
+class LocalResponseNorm(Layer):
+    """Division by what the neighbouring channels amount to. See `functional.local_response_norm`."""
+
+    def __init__(
+        self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, convention: str = "torch"
+    ) -> None:
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+        self.convention = convention
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k, self.convention)
+
+    def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
+        return F.local_response_norm_backward(dy, cache)
+
+
+class BatchNorm2d(Layer):
+    """Each channel to mean 0 and variance 1, then a learned scale and offset. See `functional.batch_norm`."""
+
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: str = "float32") -> None:
+        self.eps, self.momentum = eps, momentum
+        self.weight = Parameter(np.ones(num_features, dtype))
+        self.bias = Parameter(np.zeros(num_features, dtype))
+        self.running_mean: Array = np.zeros(num_features, dtype)
+        self.running_var: Array = np.ones(num_features, dtype)
+        self.num_batches_tracked: Array = np.zeros((), np.int64)
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        y, cache = F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight.data,
+            self.bias.data,
+            self.training,
+            self.momentum,
+            self.eps,
+        )
+        if self.training:
+            self.running_mean, self.running_var = cache.running_mean, cache.running_var
+            self.num_batches_tracked += 1
+        return y, cache
+
+    def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
+        dx, dweight, dbias = F.batch_norm_backward(dy, cache)
+        self.weight.accumulate(dweight)
+        self.bias.accumulate(dbias)
+        return dx
+
+
+class Dropout(Layer):
+    """Switches values off at random in training. See `functional.dropout`.
+
+    `rng` draws the masks; `Module.reseed` gives every Dropout of a network its own.
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
+        self.p = p
+        self.rng = rng or np.random.default_rng(0)
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        y, mask = F.dropout(x, self.p, self.training, rng=self.rng)
+        return y, (mask,)
+
+    def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
+        return F.dropout_backward(dy, *cache)

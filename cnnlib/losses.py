@@ -3,7 +3,7 @@
 from typing import Any
 
 from cnnlib import functional as F
-from cnnlib.functional._arrays import Array
+from cnnlib.functional._arrays import Array, namespace
 
 
 class _Loss:
@@ -36,6 +36,10 @@ class CrossEntropyLoss(_Loss):
     def _gradient(self, cache: Any) -> Array:
         return F.cross_entropy_backward(1.0, cache)
 
+    def predict(self, outputs: Array) -> Array:
+        """Return the numbers of the classes with the largest logits, (N,)."""
+        return outputs.argmax(1)
+
 
 class MSELoss(_Loss):
     """Mean squared error of two arrays of one shape. See `functional.mse_loss`."""
@@ -46,3 +50,64 @@ class MSELoss(_Loss):
 
     def _gradient(self, cache: Any) -> Array:
         return F.mse_loss_backward(1.0, cache)
+
+
+class MAPLoss(_Loss):
+    r"""LeNet-5's criterion of 1998, from penalties (N, K), as of `layers.RBF`, and labels (N,).
+
+    .. math:: L = \frac{1}{N} \sum_n \left( y_{n,t_n} + \log\Big( e^{-j} + \sum_k e^{-y_{n,k}} \Big) \right)
+
+    The constant j > 0 is the penalty of a "rubbish" class, which keeps penalties from all growing at once; the paper
+    gives no value. Source: LeCun et al. 1998, equation 9.
+    """
+
+    def __init__(self, j: float = 1.0) -> None:
+        if not j > 0:
+            raise ValueError(f"j must be positive, not {j}")
+        self.j = j
+
+    def __call__(self, outputs: Array, labels: Array) -> Array:
+        # cross-entropy of the negated penalties, with the rubbish class as one more that is never right
+        xp = namespace(outputs)
+        rubbish = xp.full((outputs.shape[0], 1), -self.j, dtype=outputs.dtype, device=outputs.device)
+        loss, self._cache = F.cross_entropy(xp.concat([-outputs, rubbish], axis=1), labels)
+        return loss
+
+    def _gradient(self, cache: Any) -> Array:
+        return -F.cross_entropy_backward(1.0, cache)[:, :-1]
+
+    def predict(self, outputs: Array) -> Array:
+        """Return the numbers of the classes with the smallest penalties, (N,)."""
+        return outputs.argmin(1)
+
+
+class AuxiliaryLoss(_Loss):
+    """Cross-entropy of the main logits plus `weight` times that of each auxiliary head's.
+
+    Takes what a network with heads returns: (main, aux1, aux2) in training, the main logits alone in evaluation;
+    `backward` returns as many gradients. Source: Szegedy et al. 2014, section 5 (weight 0.3).
+    """
+
+    def __init__(self, weight: float = 0.3) -> None:
+        self.weight = weight
+
+    def __call__(self, outputs: Array | tuple[Array, ...], labels: Array) -> Array:
+        main, *others = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss, cache = F.cross_entropy(main, labels)
+        caches = [cache]
+        for logits in others:
+            extra, cache = F.cross_entropy(logits, labels)
+            loss = loss + self.weight * extra
+            caches.append(cache)
+        self._cache = caches
+        return loss
+
+    def _gradient(self, cache: Any) -> Any:
+        main, *others = cache
+        gradients = [F.cross_entropy_backward(1.0, main)]
+        gradients += [F.cross_entropy_backward(self.weight, one) for one in others]
+        return tuple(gradients) if others else gradients[0]
+
+    def predict(self, outputs: Array | tuple[Array, ...]) -> Array:
+        """Return the numbers of the classes with the largest main logits, (N,)."""
+        return (outputs[0] if isinstance(outputs, tuple) else outputs).argmax(1)

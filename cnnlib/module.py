@@ -82,6 +82,12 @@ class Module:
         for parameter in self.parameters():
             parameter.grad = None
 
+    def reseed(self, *seed: int) -> None:
+        """Give every part that draws at random (Dropout) a generator of its own, from `seed` and its place."""
+        for place, module in enumerate(self.modules()):
+            if hasattr(module, "rng"):
+                module.rng = np.random.default_rng([*seed, place])
+
     def train(self, mode: bool = True) -> Self:
         """Switch to training: forward passes keep what the backward pass needs."""
         for module in self.modules():
@@ -189,7 +195,7 @@ def move(array: Array, device: str) -> Array:
 
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError('device "cuda": torch sees no GPU here. "cpu" and "numpy" work')
-    tensor = torch.from_numpy(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array
+    tensor = torch.from_numpy(np.asarray(array, order="C")) if isinstance(array, np.ndarray) else array
     return tensor.to(device)
 
 

@@ -15,10 +15,14 @@ import numpy as np
 from cnnlib.data import Dataset, batches
 from cnnlib.data._batches import Augmentation
 from cnnlib.functional._arrays import Array, library
-from cnnlib.losses import CrossEntropyLoss
+from cnnlib.layers import RBF
+from cnnlib.losses import AuxiliaryLoss, CrossEntropyLoss, MAPLoss
 from cnnlib.lr_scheduler import LRScheduler
+from cnnlib.models.googlenet import AUXILIARY_WEIGHT, GoogLeNet
 from cnnlib.module import Module, move
 from cnnlib.optim import Optimizer
+
+Criterion = CrossEntropyLoss | MAPLoss | AuxiliaryLoss
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,11 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     settings: Mapping[str, Any] | None = None,
+    criterion: Criterion | None = None,
     on_batch: Callable[[Batch], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> History:
-    """Train `model` to tell classes apart, by cross-entropy, and return its history.
+    """Train `model` to tell classes apart, by `criterion` or the one its outputs are made for; return its history.
 
     Each epoch draws order and augmentation from `seed` and its own number, so that a run resumed from a `checkpoint`
     (written after every epoch) ends with the weights of an unbroken one. `test` is evaluated after each epoch.
@@ -97,17 +102,18 @@ def fit(
         if checkpoint is None:
             raise ValueError("resume needs the checkpoint to resume from")
         history = load_checkpoint(checkpoint, model, optimizer, settings)
-    criterion, device = CrossEntropyLoss(), device_of(model)
+    criterion, device = criterion or criterion_of(model), device_of(model)
     for number in range(len(history.epochs), epochs):
         if scheduler is not None:
             scheduler.step(number)
         started, rng = time.perf_counter(), np.random.default_rng([seed, number])
         losses, right, seen, of = 0.0, 0, 0, math.ceil(len(train.labels) / batch_size)
         model.train()
+        model.reseed(seed, number)
         for k, (images, labels) in enumerate(batches(train, batch_size, rng, augment)):
             x, targets = move(images, device), move(labels, device)
-            logits = model(x)
-            loss = float(criterion(logits, targets))
+            outputs = model(x)
+            loss = float(criterion(outputs, targets))
             if not math.isfinite(loss):
                 raise ValueError(
                     f"the loss became {loss} in epoch {number + 1}, batch {k + 1}: the steps are too long for this "
@@ -117,10 +123,10 @@ def fit(
             model.backward(criterion.backward(), need_input_grad=False)
             optimizer.step()
             losses, seen = losses + loss * len(labels), seen + len(labels)
-            right += int((logits.argmax(1) == targets).sum())
+            right += int((criterion.predict(outputs) == targets).sum())
             if on_batch is not None:
                 on_batch(Batch(number + 1, k + 1, of, losses / seen, right / seen))
-        tested = (None, None) if test is None else evaluate(model, test)
+        tested = (None, None) if test is None else evaluate(model, test, criterion=criterion)
         seconds = time.perf_counter() - started
         done = Epoch(number + 1, optimizer.lr, losses / seen, right / seen, *tested, seconds)
         history.epochs.append(done)
@@ -131,18 +137,29 @@ def fit(
     return history
 
 
-def evaluate(model: Module, dataset: Dataset, batch_size: int = 500) -> tuple[float, float]:
+def evaluate(
+    model: Module, dataset: Dataset, batch_size: int = 500, criterion: Criterion | None = None
+) -> tuple[float, float]:
     """Return (mean loss in nats, accuracy from 0 to 1) of `model` in evaluation mode; its mode is put back."""
-    was_training, device, criterion = model.training, device_of(model), CrossEntropyLoss()
+    was_training, device, criterion = model.training, device_of(model), criterion or criterion_of(model)
     model.eval()
     losses, right = 0.0, 0
     for images, labels in batches(dataset, batch_size):
         targets = move(labels, device)
-        logits = model(move(images, device))
-        losses += float(criterion(logits, targets)) * len(labels)
-        right += int((logits.argmax(1) == targets).sum())
+        outputs = model(move(images, device))
+        losses += float(criterion(outputs, targets)) * len(labels)
+        right += int((criterion.predict(outputs) == targets).sum())
     model.train(was_training)
     return losses / len(dataset.labels), right / len(dataset.labels)
+
+
+def criterion_of(model: Module) -> Criterion:
+    """Return the loss that a network's outputs are made for: cross-entropy, unless its paper has one of its own."""
+    if isinstance(model, GoogLeNet) and model.has_heads:
+        return AuxiliaryLoss(AUXILIARY_WEIGHT)
+    if any(isinstance(module, RBF) for module in model.modules()):
+        return MAPLoss()
+    return CrossEntropyLoss()
 
 
 def device_of(model: Module) -> str:

@@ -1,5 +1,7 @@
 """Nonlinearities, element by element: y = f(x), so dL/dx = f'(x) dL/dy."""
 
+from typing import NamedTuple
+
 from cnnlib.functional._arrays import Array, check_arrays, check_gradient
 from cnnlib.functional._operation import operation
 
@@ -50,3 +52,30 @@ def sigmoid_backward(dy: Array, cache: Array) -> Array:
     r"""Return :math:`\partial L/\partial x = y (1 - y)\, \partial L/\partial y`."""
     check_gradient(dy, cache.shape, cache)
     return dy * (cache * (1 - cache))
+
+
+class ScaledTanhCache(NamedTuple):
+    """What the backward pass needs."""
+
+    y: Array
+    amplitude: float
+    slope: float
+
+
+@operation
+def scaled_tanh(x: Array, amplitude: float = 1.7159, slope: float = 2 / 3) -> tuple[Array, ScaledTanhCache]:
+    r"""Return :math:`y = A \tanh(S x)` and a cache.
+
+    With the defaults f(1) is about 1 and f(-1) about -1, so that targets of +-1 lie within the range.
+    Source: LeCun et al. 1998, section II-B and appendix A.
+    """
+    y = amplitude * check_arrays(x=x).tanh(slope * x)
+    return y, ScaledTanhCache(y, amplitude, slope)
+
+
+@operation
+def scaled_tanh_backward(dy: Array, cache: ScaledTanhCache) -> Array:
+    r"""Return :math:`\partial L/\partial x = A S (1 - (y/A)^2)\, \partial L/\partial y`."""
+    y, amplitude, slope = cache
+    check_gradient(dy, y.shape, y)
+    return dy * (amplitude * slope - (slope / amplitude) * y * y)

@@ -179,5 +179,134 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tupl
     return dx, dweight, dbias
 
 
+class ConvTranspose2dCache(NamedTuple):
+    """The input, and the convolution that this is the transpose of."""
+
+    x: Array
+    weight: Array
+    has_bias: bool
+    geometry: ConvGeometry
+    y_shape: tuple[int, ...]
+
+
+def conv_transpose2d(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    output_padding: int | Pair = 0,
+    groups: int = 1,
+    dilation: int | Pair = 1,
+) -> tuple[Array, ConvTranspose2dCache]:
+    """Spread each value over the window that a convolution would have read it from; what overlaps adds.
+
+    This is `conv2d_backward`'s dx as a layer: the convolution from y to x with the same weight has it as its gradient.
+
+    Parameters
+    ----------
+    x : (N, O, oh, ow)
+    weight : (O, C/groups, kh, kw), as of the convolution that is transposed
+    bias : (C,), or None
+    output_padding : rows and columns at the far edge of y that the convolution would have left unread; less than stride
+        or dilation
+
+    Returns
+    -------
+    y : (N, C, H, W) with H = (oh - 1)*stride - 2*padding + dilation*(kh - 1) + output_padding + 1
+    cache : for `conv_transpose2d_backward`
+
+    Raises TypeError and ValueError as `conv2d`. Source: Zeiler & Fergus 2013, section 2.1; arguments and defaults of
+    torch.nn.functional.conv_transpose2d.
+    """
+    xp = check_arrays(x=x, weight=weight, bias=bias)
+    check_rank("x", x, "NOHW")
+    check_rank("weight", weight, "OCHW")
+    steps, padded = pair("stride", stride, 1), pair("padding", padding, 0)
+    spaced, more = pair("dilation", dilation, 1), pair("output_padding", output_padding, 0)
+    if x.shape[1] != weight.shape[0]:
+        raise ValueError(f"x must have one channel for each filter: {weight.shape[0]}, but has {x.shape[1]}")
+    if any(more[a] >= max(steps[a], spaced[a]) for a in (0, 1)):
+        raise ValueError(f"output_padding={more} must be less than stride={steps} or dilation={spaced}")
+    size = [
+        (x.shape[2 + a] - 1) * steps[a] - 2 * padded[a] + spaced[a] * (weight.shape[2 + a] - 1) + more[a] + 1
+        for a in (0, 1)
+    ]
+    if min(size) < 1:
+        raise ValueError(f"padding={padded} leaves nothing of the output: its size would be {size[0]} x {size[1]}")
+    y_shape = (x.shape[0], weight.shape[1] * groups, *size)
+    unseen = xp.zeros(y_shape, dtype=x.dtype, device=x.device)
+    geometry = conv_geometry(unseen, weight, None, steps, padded, spaced, groups)
+    y, _, _ = conv2d_backward(x, Conv2dCache(unseen, weight, False, geometry))
+    if bias is not None:
+        y = y + xp.reshape(bias, (1, -1, 1, 1))
+    return y, ConvTranspose2dCache(x, weight, bias is not None, geometry, y_shape)
+
+
+def conv_transpose2d_backward(dy: Array, cache: ConvTranspose2dCache) -> tuple[Array, Array, Array | None]:
+    """Return dx, dweight and dbias: dx by the convolution itself, dweight with x and dy in each other's place."""
+    x, weight, has_bias, g, y_shape = cache
+    xp = check_gradient(dy, y_shape, x)
+    dx, of_conv = conv2d(dy, weight, None, g.stride, g.padding, g.dilation, g.groups)
+    _, dweight, _ = conv2d_backward(x, of_conv, need_dx=False)
+    return dx, dweight, (xp.sum(dy, axis=(0, 2, 3)) if has_bias else None)
+
+
+ConnectionTable = tuple[tuple[int, ...], ...]
+
+
+class SparseConv2dCache(NamedTuple):
+    """The convolution with zeros for the missing connections, and which connections there are."""
+
+    dense: Conv2dCache
+    links: list[tuple[int, int]]
+
+
+def sparse_conv2d(
+    x: Array, weight: Array, bias: Array | None, table: ConnectionTable
+) -> tuple[Array, SparseConv2dCache]:
+    """Convolve as LeNet-5's C3 does: each filter reads only the channels that `table` lists for it.
+
+    Parameters
+    ----------
+    x : (N, C, H, W)
+    weight : (L, kh, kw), one kernel for each connection, in the table's order
+    bias : (O,), or None
+    table : for each of the O filters, the channels it reads
+
+    Returns
+    -------
+    y : (N, O, oh, ow)
+    cache : for `sparse_conv2d_backward`
+
+    Raises ValueError if the weight doesn't have one kernel for each connection or the table names a channel that x
+    lacks. Source: LeCun et al. 1998, section II-B and table I.
+    """
+    xp = check_arrays(x=x, weight=weight, bias=bias)
+    check_rank("x", x, "NCHW")
+    check_rank("weight", weight, "LHW")
+    links = [(o, c) for o, channels in enumerate(table) for c in channels]
+    if len(links) != weight.shape[0]:
+        raise ValueError(
+            f"there is one kernel for each connection: {len(links)} in the table, {weight.shape[0]} kernels"
+        )
+    if max(c for _, c in links) >= x.shape[1]:
+        raise ValueError(f"the table names channel {max(c for _, c in links)}, but x has {x.shape[1]}, counted from 0")
+    dense = xp.zeros((len(table), x.shape[1], *weight.shape[1:]), dtype=x.dtype, device=x.device)
+    for k, (o, c) in enumerate(links):
+        dense[o, c, ...] = weight[k, ...]
+    y, cache = conv2d(x, dense, bias)
+    return y, SparseConv2dCache(cache, links)
+
+
+def sparse_conv2d_backward(
+    dy: Array, cache: SparseConv2dCache, need_dx: bool = True
+) -> tuple[Array | None, Array, Array | None]:
+    """Return dx, dweight and dbias: of the dense gradient, only what belongs to a connection."""
+    dx, dense, dbias = conv2d_backward(dy, cache.dense, need_dx)
+    xp = check_arrays(dense=dense)
+    return dx, xp.stack([dense[o, c, ...] for o, c in cache.links], axis=0), dbias
+
+
 def _nearest_divisor(number: int, wanted: int) -> int:
     return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: abs(d - wanted))

@@ -74,6 +74,42 @@ def check_linear(x: Array, weight: Array, bias: Array | None) -> None:
         )
 
 
+class RBFCache(NamedTuple):
+    """What the backward pass needs."""
+
+    x: Array
+    weight: Array
+
+
+@operation
+def rbf(x: Array, weight: Array) -> tuple[Array, RBFCache]:
+    r"""Return the squared distance of each row from each code: LeNet-5's output layer. The smallest wins.
+
+    .. math:: y_{n,k} = \sum_d (x_{n,d} - w_{k,d})^2
+
+    x is (N, D), weight (K, D), y (N, K). Source: LeCun et al. 1998, section II-B, equation 7.
+    """
+    check_linear(x, weight, None)
+    xp = check_arrays(x=x)
+    difference = xp.expand_dims(x, axis=1) - xp.expand_dims(weight, axis=0)  # (N, K, D)
+    return xp.sum(difference * difference, axis=2), RBFCache(x, weight)
+
+
+@operation
+def rbf_backward(dy: Array, cache: RBFCache) -> tuple[Array, Array]:
+    r"""Return dx and dweight.
+
+    .. math::
+        \frac{\partial L}{\partial x_{n,d}} = 2 \sum_k \delta_{n,k} (x_{n,d} - w_{k,d}), \qquad
+        \frac{\partial L}{\partial w_{k,d}} = -2 \sum_n \delta_{n,k} (x_{n,d} - w_{k,d})
+    """
+    x, weight = cache
+    xp = check_gradient(dy, (x.shape[0], weight.shape[0]), x)
+    dx = 2 * (xp.sum(dy, axis=1, keepdims=True) * x - dy @ weight)
+    dweight = 2 * (xp.reshape(xp.sum(dy, axis=0), (-1, 1)) * weight - dy.T @ x)
+    return dx, dweight
+
+
 @operation
 def flatten(x: Array, start_dim: int = 1) -> tuple[Array, tuple[tuple[int, ...], Array]]:
     """Return x with all axes from `start_dim` on laid out as one, and a cache.

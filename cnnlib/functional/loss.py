@@ -35,6 +35,22 @@ def log_softmax_backward(dy: Array, cache: LogSoftmaxCache) -> Array:
     return dy - xp.exp(y) * xp.sum(dy, axis=dim, keepdims=True)
 
 
+@operation
+def softmax(x: Array, dim: int = 1) -> tuple[Array, LogSoftmaxCache]:
+    r"""Return :math:`y_k = e^{x_k} / \sum_j e^{x_j}` along axis `dim`, which sums to 1, and a cache."""
+    log_y, _ = log_softmax(x, dim)
+    y = check_arrays(x=x).exp(log_y)
+    return y, LogSoftmaxCache(y, dim)
+
+
+@operation
+def softmax_backward(dy: Array, cache: LogSoftmaxCache) -> Array:
+    r"""Return :math:`\partial L/\partial x_k = y_k (\delta_k - \sum_j \delta_j y_j)`, where :math:`\delta` is `dy`."""
+    y, dim = cache
+    xp = check_gradient(dy, y.shape, y)
+    return y * (dy - xp.sum(dy * y, axis=dim, keepdims=True))
+
+
 class CrossEntropyCache(NamedTuple):
     """What the backward pass needs."""
 

@@ -203,3 +203,114 @@ def _framed_zeros(xp: Any, dy: Array, geometry: PoolGeometry, x_shape: tuple[int
 def _unframed(dx: Array, geometry: PoolGeometry, x_shape: tuple[int, ...]) -> Array:
     top, left = geometry.padding
     return dx[..., top : top + x_shape[2], left : left + x_shape[3]]
+
+
+class AdaptiveAvgPool2dCache(NamedTuple):
+    """The two averaging matrices, and the shapes of input and output."""
+
+    vertical: Array
+    horizontal: Array
+    x_shape: tuple[int, ...]
+    like: Array
+
+
+@operation
+def adaptive_avg_pool2d(x: Array, output_size: int | Pair) -> tuple[Array, AdaptiveAvgPool2dCache]:
+    r"""Return averages over as many windows as are asked for, of sizes that differ by one at most.
+
+    .. math:: y = A\, x\, B^\top
+
+    where row p of A is the mean over rows :math:`\lfloor pH/P \rfloor` to :math:`\lceil (p+1)H/P \rceil - 1`,
+    and B does the same for columns. `output_size` is (P, Q), or an int for both; 1 averages over the whole map, which
+    is global average pooling.
+
+    x is (N, C, H, W), y (N, C, P, Q). Source: Lin et al. 2014 (global); arguments of
+    torch.nn.functional.adaptive_avg_pool2d.
+    """
+    check_arrays(x=x)
+    check_rank("x", x, "NCHW")
+    xp, size = check_arrays(x=x), pair("output_size", output_size, 1)
+    vertical, horizontal = (_averages(xp, x, x.shape[2 + a], size[a]) for a in (0, 1))
+    y = vertical @ x @ xp.matrix_transpose(horizontal)
+    return y, AdaptiveAvgPool2dCache(vertical, horizontal, tuple(x.shape), y)
+
+
+@operation
+def adaptive_avg_pool2d_backward(dy: Array, cache: AdaptiveAvgPool2dCache) -> Array:
+    r"""Return :math:`\partial L/\partial x = A^\top \delta\, B`: each window shares its gradient out evenly."""
+    xp = check_gradient(dy, cache.like.shape, cache.like)
+    return xp.matrix_transpose(cache.vertical) @ dy @ cache.horizontal
+
+
+def _averages(xp: Any, x: Array, size: int, outputs: int) -> Array:
+    """Return the matrix (outputs, size) that averages a column of pixels."""
+    rows = [
+        [
+            1 / (-(-(p + 1) * size // outputs) - p * size // outputs)
+            if p * size // outputs <= r < -(-(p + 1) * size // outputs)
+            else 0.0
+            for r in range(size)
+        ]
+        for p in range(outputs)
+    ]
+    return xp.asarray(rows, dtype=x.dtype, device=x.device)
+
+
+class Subsample2dCache(NamedTuple):
+    """What the backward pass needs: the sums of the windows, before they are weighed."""
+
+    total: Array
+    weight: Array
+    of_average: AvgPool2dCache
+    area: int
+
+
+@operation
+def subsample2d(x: Array, weight: Array, bias: Array, kernel_size: int | Pair = 2) -> tuple[Array, Subsample2dCache]:
+    r"""LeNet-5's S layers: the sum of each window, times a learned coefficient of the map, plus a learned bias.
+
+    .. math:: y_{n,c,p,q} = w_c \sum_{i,j} x_{n,c,pF+i,qF+j} + b_c
+
+    x is (N, C, H, W), weight and bias (C,) each, y (N, C, oh, ow); windows tile the input. The squashing function that
+    follows is a layer of its own. Source: LeCun et al. 1998, section II-B.
+    """
+    xp = check_arrays(x=x, weight=weight, bias=bias)
+    check_rank("x", x, "NCHW")
+    for name, vector in (("weight", weight), ("bias", bias)):
+        if tuple(vector.shape) != (x.shape[1],):
+            raise ValueError(f"{name} must have one value for each map, ({x.shape[1]},), not {tuple(vector.shape)}")
+    mean, of_average = avg_pool2d(x, kernel_size)
+    height, width = pair("kernel_size", kernel_size, 1)
+    total = mean * (height * width)
+    y = total * xp.reshape(weight, (1, -1, 1, 1)) + xp.reshape(bias, (1, -1, 1, 1))
+    return y, Subsample2dCache(total, weight, of_average, height * width)
+
+
+@operation
+def subsample2d_backward(dy: Array, cache: Subsample2dCache) -> tuple[Array, Array, Array]:
+    """Return dx, dweight and dbias, shaped as x, weight and bias."""
+    total, weight, of_average, area = cache
+    xp = check_gradient(dy, total.shape, total)
+    dx = avg_pool2d_backward(dy * xp.reshape(weight, (1, -1, 1, 1)) * area, of_average)
+    return dx, xp.sum(dy * total, axis=(0, 2, 3)), xp.sum(dy, axis=(0, 2, 3))
+
+
+def max_unpool2d(x: Array, switches: Any) -> tuple[Array, Any]:
+    """Put each value back where the maximum was found, and 0 elsewhere; return the result and a cache.
+
+    `switches` is the cache of the `max_pool2d` to be undone, x of the shape of its output. Where windows overlap and
+    share a winner, values add. Source: Zeiler & Fergus 2013, section 2.1 ("unpooling").
+    """
+    return max_pool2d_backward(x, switches), switches
+
+
+@operation
+def max_unpool2d_backward(dy: Array, cache: Any) -> Array:
+    """Return dx: each value gets the gradient of the place that it was put in."""
+    winner, geometry, x_shape, like = cache
+    xp = check_gradient(dy, x_shape, like)
+    framed = pad(xp, dy, geometry.padding, geometry.beyond(x_shape[2:]))
+    dx = xp.zeros_like(like)
+    for i, j, rows, columns in taps(geometry.kernel_size, geometry.stride, geometry.dilation, geometry.outputs):
+        dx = xp.where(winner == i * geometry.kernel_size[1] + j, framed[..., rows, columns], dx)
+    return dx

@@ -200,3 +200,15 @@ def max_pool2d_backward(dy: Array, cache: MaxPool2dCache | NumpyMaxPool2dCache) 
         else:
             dx[..., rows, cols] += dy * (winner == tap)
     return dx
+
+
+@F.max_unpool2d_backward.kernel(np.ndarray)
+def max_unpool2d_backward(dy: Array, cache: MaxPool2dCache | NumpyMaxPool2dCache) -> Array:
+    if isinstance(cache, MaxPool2dCache):
+        return F.max_unpool2d_backward.reference(dy, cache)
+    winner, g, x = cache
+    check_gradient(dy, x.shape, x)
+    dx = np.empty(winner.shape, dy.dtype)
+    for tap, (_, _, rows, cols) in enumerate(taps(g.kernel_size, g.stride, g.dilation, g.outputs)):
+        np.copyto(dx, dy[..., rows, cols], where=winner == tap)
+    return dx

@@ -1,5 +1,6 @@
 """The hot operations by torch's own kernels: what autograd would have called, called without autograd."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -88,10 +89,7 @@ def max_pool2d_backward(dy: Array, cache: TorchMaxPool2dCache | TiledMaxPool2dCa
         x, y = cache
         check_gradient(dy, tuple(y.shape), x)
         dx = torch.empty_like(x)
-        free = torch.ones_like(y, dtype=torch.bool)
-        for seen, to in zip(_tiled(x), _tiled(dx), strict=True):  # reading order: the first of equals wins
-            won = (seen == y) & free
-            free &= ~won
+        for won, to in zip(_winners(cache), _tiled(dx), strict=True):
             torch.mul(dy, won, out=to)
         return dx
     x, indices, g, ceil_mode = cache
@@ -99,6 +97,15 @@ def max_pool2d_backward(dy: Array, cache: TorchMaxPool2dCache | TiledMaxPool2dCa
     return _aten.max_pool2d_with_indices_backward(
         dy, x, g.kernel_size, g.stride, g.padding, g.dilation, ceil_mode, indices
     )
+
+
+def _winners(cache: TiledMaxPool2dCache) -> Iterator[Array]:
+    """Yield where each of the four taps won; of equals, the first in reading order."""
+    free = torch.ones_like(cache.y, dtype=torch.bool)
+    for seen in _tiled(cache.x):
+        won = (seen == cache.y) & free
+        free &= ~won
+        yield won
 
 
 def _tiles(g: PoolGeometry, x: Array) -> bool:
@@ -164,3 +171,15 @@ def tanh_backward(dy: Array, cache: Array) -> Array:
 def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, LinearCache]:
     check_linear(x, weight, bias)
     return torch.nn.functional.linear(x, weight, bias), LinearCache(x, weight, bias is not None)
+
+
+@F.max_unpool2d_backward.kernel(torch.Tensor)
+def max_unpool2d_backward(dy: Array, cache: TorchMaxPool2dCache | TiledMaxPool2dCache) -> Array:
+    check_gradient(dy, tuple(cache.x.shape), cache.x)
+    if isinstance(cache, TiledMaxPool2dCache):
+        dx = torch.zeros_like(cache.y)
+        for won, put in zip(_winners(cache), _tiled(dy), strict=True):
+            dx = torch.where(won, put, dx)
+        return dx
+    indices = cache.indices
+    return dy.flatten(2).gather(2, indices.flatten(2)).reshape(indices.shape)

@@ -1,0 +1,108 @@
+"""AlexNet: ImageNet, 2012."""
+
+import numpy as np
+
+from cnnlib.containers import Sequential
+from cnnlib.init import kaiming_normal, normal
+from cnnlib.layers import AdaptiveAvgPool2d, Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, ReLU
+from cnnlib.models._width import scaled
+
+
+def alexnet(
+    variant: str = "paper",
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    *,
+    seed: int = 0,
+    dtype: str = "float32",
+    width: float = 1.0,
+) -> Sequential:
+    """Return AlexNet; its outputs are logits.
+
+    "paper" is the network of 2012 with 60,965,224 parameters: filters 2, 4 and 5 in two groups (one for each of its two
+    GPUs) and local response normalisation. It reads 227x227 images: the paper says 224, but then (224 - 11)/4 + 1 is
+    not the 55 that it gives for conv1. Weights start at N(0, 0.01), biases at 1 where the paper says so.
+
+    "torchvision" is the one-column network of Krizhevsky 2014 as torchvision ships it, with 61,100,840 parameters under
+    torchvision's names: no groups, no normalisation, 64/192/384/256/256 filters, dropout before the layers it protects,
+    224x224 images. Weights start by He's rule.
+
+    `width` multiplies the channels and the hidden units; `seed` draws the weights.
+
+    Raises ValueError for an unknown variant. Source: Krizhevsky et al. 2012, sections 3 and 5 (padding as in Caffe's
+    bvlc_alexnet); Krizhevsky 2014.
+    """
+    if variant == "paper":
+        return _paper(num_classes, in_channels, seed, dtype, width)
+    if variant == "torchvision":
+        return _torchvision(num_classes, in_channels, seed, dtype, width)
+    raise ValueError(f'variant must be "paper" or "torchvision", not {variant!r}')
+
+
+def _paper(num_classes: int, in_channels: int, seed: int, dtype: str, width: float) -> Sequential:
+    rng = np.random.default_rng(seed)
+    start = {"dtype": dtype, "rng": rng, "init": normal(0.01)}
+    # even numbers, so that two groups share them
+    c1, c2, c3, c4, c5, hidden = (scaled(channels, width, 2) for channels in (96, 256, 384, 384, 256, 4096))
+
+    def norm() -> LocalResponseNorm:
+        return LocalResponseNorm(size=5, alpha=1e-4, beta=0.75, k=2.0, convention="paper")
+
+    network = Sequential(
+        conv1=Conv2d(in_channels, c1, 11, stride=4, **start),
+        relu1=ReLU(),
+        norm1=norm(),
+        pool1=MaxPool2d(3, stride=2),
+        conv2=Conv2d(c1, c2, 5, padding=2, groups=2, **start),
+        relu2=ReLU(),
+        norm2=norm(),
+        pool2=MaxPool2d(3, stride=2),
+        conv3=Conv2d(c2, c3, 3, padding=1, **start),
+        relu3=ReLU(),
+        conv4=Conv2d(c3, c4, 3, padding=1, groups=2, **start),
+        relu4=ReLU(),
+        conv5=Conv2d(c4, c5, 3, padding=1, groups=2, **start),
+        relu5=ReLU(),
+        pool5=MaxPool2d(3, stride=2),
+        flatten=Flatten(),
+        fc6=Linear(c5 * 6 * 6, hidden, **start),
+        relu6=ReLU(),
+        drop6=Dropout(0.5),
+        fc7=Linear(hidden, hidden, **start),
+        relu7=ReLU(),
+        drop7=Dropout(0.5),
+        fc8=Linear(hidden, num_classes, **start),
+    )
+    for name in ("conv2", "conv4", "conv5", "fc6", "fc7"):
+        network[name].bias.data[:] = 1  # section 5: so that the ReLUs have positive inputs from the start
+    return network
+
+
+def _torchvision(num_classes: int, in_channels: int, seed: int, dtype: str, width: float) -> Sequential:
+    start = {"dtype": dtype, "rng": np.random.default_rng(seed), "init": kaiming_normal}
+    c1, c2, c3, c4, c5, hidden = (scaled(channels, width) for channels in (64, 192, 384, 256, 256, 4096))
+    features = Sequential(
+        Conv2d(in_channels, c1, 11, stride=4, padding=2, **start),
+        ReLU(),
+        MaxPool2d(3, stride=2),
+        Conv2d(c1, c2, 5, padding=2, **start),
+        ReLU(),
+        MaxPool2d(3, stride=2),
+        Conv2d(c2, c3, 3, padding=1, **start),
+        ReLU(),
+        Conv2d(c3, c4, 3, padding=1, **start),
+        ReLU(),
+        Conv2d(c4, c5, 3, padding=1, **start),
+        ReLU(),
+        MaxPool2d(3, stride=2),
+    )
+    classifier = Sequential(
+        Dropout(0.5),
+        Linear(c5 * 6 * 6, hidden, **start),
+        ReLU(),
+        Dropout(0.5),
+        Linear(hidden, hidden, **start),
+        ReLU(),
+        Linear(hidden, num_classes, **start),
+    )
+    return Sequential(features=features, avgpool=AdaptiveAvgPool2d(6), flatten=Flatten(), classifier=classifier)
