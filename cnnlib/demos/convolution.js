@@ -240,7 +240,7 @@ export function render({ model, el }) {
     const total = padded + now.kernel + count;
     const cell = deep
       ? clamp((narrow ? Math.max(190, width * .62) : (width - 40) / 3) / padded, 15, 34)
-      : narrow ? clamp((width - 4) / padded, 20, 36) : clamp((width - 44) / total, 20, 36);
+      : narrow ? clamp((width - 4) / padded, 20, 36) : clamp((width - 44) / total, 20, 40);
     const small = deep ? 32 : narrow ? clamp((width - 24) / Math.max(1, now.kernel + count), 20, 36) : cell;
     const most = (values) => Math.max(...values.flat(3).map(Math.abs), 1e-12);
     const [mostInput, mostKernel] = [most(input), most(kernel)];
@@ -295,10 +295,11 @@ export function render({ model, el }) {
     }
     const free = padded - span(now.kernel, dilation);
     const fraction = `⌊(N + 2P − D(K − 1) − 1) / S⌋ + 1 = ⌊(${now.size} + 2·${padding} − ${dilation}·${now.kernel - 1} − 1) / ${stride}⌋ + 1`;
-    size.replaceChildren(h("b", { text: "Output size " }), count ? `${fraction} = ⌊${free} / ${stride}⌋ + 1 = ${Math.floor(free / stride)} + 1 = ` : `${fraction}: ${format(free)} is negative, no output`, count ? h("b", { text: String(count) }) : "");
+    size.replaceChildren(h("b", { text: "Output size " }), count ? `${fraction} = ⌊${free} / ${stride}⌋ + 1 = ` : `${fraction}: ${format(free)} is negative, no output`, count ? h("b", { text: String(count) }) : "");
     const rest = count ? free % stride : 0;
-    const rows = [...lost].map((row) => row + 1).join(", ");
-    setAll(unread, { text: lost.size ? `${rest ? `${free} / ${stride} leaves a remainder of ${rest}. ` : ""}Hatched: row${lost.size > 1 ? "s" : ""} and column${lost.size > 1 ? "s" : ""} ${rows} of the ${padding ? "padded " : ""}input ${lost.size > 1 ? "are" : "is"} never read.` : "Every row and column of the input is read." });
+    const plural = lost.size > 1 ? "s" : "";
+    const which = [...lost].map((row) => row + 1).join(", ");
+    setAll(unread, { text: lost.size ? `${rest ? `${free} / ${stride} leaves a remainder of ${rest}. ` : ""}Hatched, never read: row${plural} ${which} and column${plural} ${which} of the ${padding ? "padded " : ""}input.` : "Every row and column of the input is read." });
     unread.hidden = count === 0;
   }
 

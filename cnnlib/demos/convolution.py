@@ -107,13 +107,14 @@ def _still(state: dict[str, Any]) -> tuple[str, str]:
     )
     if span > x.shape[1]:
         description = f"{geometry}: it does not fit, it spans {span} rows and the padded input has {x.shape[1]}."
-        return description, picture.svg(720, 60, description, picture.text(360, 36, description, anchor="middle", size=12))
+        words = picture.text(360, 36, description, anchor="middle", size=12)
+        return description, picture.svg(720, 60, description, words)
     y, _ = functional.conv2d(x[None], kernel[None], stride=stride, dilation=dilation)
     y = y[0, 0]
     row, col = (min(at, y.shape[0] - 1) for at in state["position"])
     description = (
-        f"{geometry}. The output is {y.shape[0]}\u00d7{y.shape[0]}; at row {row + 1}, column {col + 1} the products add "
-        f"up to {picture.number(y[row, col])}."
+        f"{geometry}. The output is {y.shape[0]}\u00d7{y.shape[0]}; at row {row + 1}, column {col + 1} the products "
+        f"add up to {picture.number(y[row, col])}."
     )
     taps = range(kernel.shape[1])
     window = {(row * stride + i * dilation, col * stride + j * dilation) for i in taps for j in taps}

@@ -95,7 +95,7 @@ class Demo:
         state = html.escape(json.dumps(self.state), quote=True)
         return (
             f'<figure class="cnnlib-demo" data-figure="{self.name}" data-state="{state}">'
-            f'<style>{_text("theme.css")}</style>'
+            f"<style>{_text('theme.css')}</style>"
             f'<div class="cnnlib-demo-still">{self.still}</div>'
             f'<div class="cnnlib-demo-live"></div>'
             f'<script type="module">{script}</script></figure>'
@@ -112,7 +112,13 @@ class Demo:
         import anywidget
         import traitlets
 
-        kinds = {bool: traitlets.Bool, int: traitlets.Int, float: traitlets.Float, str: traitlets.Unicode, list: traitlets.List}
+        kinds = {
+            bool: traitlets.Bool,
+            int: traitlets.Int,
+            float: traitlets.Float,
+            str: traitlets.Unicode,
+            list: traitlets.List,
+        }
         check = self._check
 
         def validate(widget: anywidget.AnyWidget, proposal: dict[str, Any]) -> Any:
@@ -122,5 +128,9 @@ class Demo:
         body: dict[str, Any] = {
             name: kinds[type(value)](default_value=value).tag(sync=True) for name, value in self.state.items()
         }
-        body |= {"_esm": source(self.name), "_css": _text("theme.css"), "_validate": traitlets.validate(*self.state)(validate)}
+        body |= {
+            "_esm": source(self.name),
+            "_css": _text("theme.css"),
+            "_validate": traitlets.validate(*self.state)(validate),
+        }
         return type(f"{self.name.title()}Widget", (anywidget.AnyWidget,), body)()

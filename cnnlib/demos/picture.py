@@ -28,7 +28,9 @@ def text(x: float, y: float, content: str, *, color: str = "ink", anchor: str = 
     )
 
 
-def box(x: float, y: float, width: float, height: float, *, fill: str = "none", stroke: str = "", line: float = 1) -> str:
+def box(
+    x: float, y: float, width: float, height: float, *, fill: str = "none", stroke: str = "", line: float = 1
+) -> str:
     """Return a rectangle; fill and stroke name colours of the theme."""
     paint = fill if fill == "none" else f"var(--{fill})"
     edge = f' stroke="var(--{stroke})" stroke-width="{line:g}"' if stroke else ""
@@ -53,7 +55,8 @@ def numbers(x: float, y: float, cell: float, values: Sequence[Sequence[float]], 
     lines = "".join(f"M0 {r}h{cols}" for r in range(rows + 1)) + "".join(f"M{c} 0v{rows}" for c in range(cols + 1))
     strong = "".join(f"M{c} {r}h1v1h-1z" for r, c in sorted(marked))
     return (
-        f'<g transform="translate({x:g} {y:g})"><g transform="scale({cell:g})" fill="none" stroke-width="{1 / cell:.3f}">'
+        f'<g transform="translate({x:g} {y:g})">'
+        f'<g transform="scale({cell:g})" fill="none" stroke-width="{1 / cell:.3f}">'
         f'<g stroke="none">{"".join(shades)}</g><path d="{lines}" stroke="var(--line)"/>'
         f'<path d="{strong}" stroke="var(--mark)" stroke-width="{2.5 / cell:.3f}"/></g>'
         f'<g font-size="{cell * 0.4:.1f}" text-anchor="middle" fill="var(--ink)">{"".join(words)}</g></g>'

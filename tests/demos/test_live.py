@@ -1,0 +1,110 @@
+"""The figures in a real JupyterLab: shown by a cell, and as a widget that Python reads and sets."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Locator, expect
+
+from cnnlib import demos
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A JupyterLab server on loopback with one notebook: its address."""
+    folder = tmp_path_factory.mktemp("lab")
+    cells = [
+        "from cnnlib import demos\ndemos.convolution()",
+        "figure = demos.convolution().widget()\nfigure",
+        "print('Python sees', figure.position)\nfigure.stride = 2",
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata={"kernelspec": kernel}
+    )
+    nbformat.write(notebook, folder / "figures.ipynb")
+    own = {
+        name: str(folder / name.lower())
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
+    environment = {**os.environ, **own, "PYTHONPATH": str(Path(demos.__file__).parents[2])}
+    options = "--no-browser --allow-root --ip=127.0.0.1 --port=0 --ServerApp.base_url=/ --IdentityProvider.token=open"
+    log = (folder / "log").open("w")
+    server = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            *options.split(),
+            f"--ServerApp.root_dir={folder}",
+        ],
+        env=environment,
+        stdout=log,
+        stderr=log,
+    )
+    try:
+        yield _address(server, folder)
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+        log.close()
+
+
+def _address(server, folder):
+    for _ in range(240):
+        assert server.poll() is None, (folder / "log").read_text()
+        for found in (folder / "jupyter_runtime_dir").glob("jpserver-*.json"):
+            base = f"http://127.0.0.1:{json.loads(found.read_text())['port']}"
+            with urllib.request.urlopen(f"{base}/api/status?token=open", timeout=10) as answer:
+                if answer.status == 200:
+                    return base
+        time.sleep(0.25)
+    raise TimeoutError((folder / "log").read_text())
+
+
+def run(cell: Locator) -> None:
+    """Run a cell as a reader does; JupyterLab drops a run that falls into the moment its session gets ready."""
+    for _ in range(10):
+        cell.locator(".cm-content").click()
+        cell.page.keyboard.press("Shift+Enter")
+        try:
+            return expect(cell.locator(".jp-InputPrompt")).not_to_have_text("[ ]:", timeout=3_000)
+        except AssertionError:
+            continue
+    raise AssertionError("the cell never ran")
+
+
+def test_in_a_live_notebook(lab, chromium):
+    errors = []
+    with chromium.new_context(viewport={"width": 1280, "height": 1400}) as context:
+        context.set_default_timeout(60_000)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{lab}/lab/tree/figures.ipynb?token=open")
+        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+        first, second, third = (page.locator(".jp-Notebook .jp-Cell").nth(number) for number in range(3))
+
+        run(first)
+        shown = first.locator(".cnnlib-demo[data-live]")
+        shown.get_by_role("gridcell", name="output row 1 column 1:").press("ArrowDown")
+        expect(shown.get_by_role("status")).to_contain_text("Output row 2, column 1 of 5 by 5")
+
+        run(second)
+        widget = second.locator(".jp-OutputArea-output")
+        widget.get_by_role("gridcell", name="output row 1 column 1:").press("ArrowRight")
+        expect(widget.get_by_role("status")).to_contain_text("Output row 1, column 2 of 5 by 5")
+
+        run(third)
+        expect(third).to_contain_text("Python sees [0, 1]")
+        # Python set the stride to 2: three outputs a side.
+        expect(widget.get_by_role("gridcell", name=re.compile("^output row"))).to_have_count(9)
+    assert errors == []
