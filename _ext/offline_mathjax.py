@@ -1,7 +1,7 @@
 """Math without a network: MathJax from the pinned wheel `sphinx-mathjax-offline`, copied into the site.
 
-`mathjax.sha256` lists the files that a page can ask for, with the checksum of each, in the format of `sha256sum`. A file that is
-missing or differs stops the build.
+`mathjax.sha256` lists the files that a page can ask for, with the checksum of each, in the format of `sha256sum`.
+A file that is missing or differs stops the build.
 """
 
 import hashlib

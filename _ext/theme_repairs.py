@@ -4,12 +4,18 @@ from sphinx.application import Sphinx
 
 
 def drop_thebe(app: Sphinx) -> None:
-    """Leave out sphinx-thebe: its code comes from a CDN, and Jupyter Book registers its scripts twice, a script error."""
+    """Leave out sphinx-thebe: its code comes from a CDN, and its scripts, written twice into a page, are an error."""
     for listeners in app.events.listeners.values():
         listeners[:] = [each for each in listeners if each.handler.__module__ != "sphinx_thebe"]
     app.registry.css_files = [each for each in app.registry.css_files if each[0] != "sphinx-thebe.css"]
 
 
+def mark_references_as_list_items(context: dict) -> None:
+    """Give the bibliography's entries the role that items of a list have; docutils' own was withdrawn from ARIA."""
+    context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", lambda app, config: drop_thebe(app))
+    app.connect("html-page-context", lambda app, page, template, context, tree: mark_references_as_list_items(context))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

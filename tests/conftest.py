@@ -51,7 +51,7 @@ def browser_type_launch_args() -> dict:
 
 @pytest.fixture
 def context(context: BrowserContext) -> Iterator[BrowserContext]:
-    """A browser context whose pages may load local files only; a page that asks for more, or has a script error, fails."""
+    """A browser context whose pages may load local files only; one that asks for more, or has a script error, fails."""
     faults: list[str] = []
 
     def local_only(route: Route) -> None:

@@ -198,12 +198,11 @@ def install_playwright_browser(lock):
 def apt_install(packages):
     if not shutil.which("apt-get"):
         raise SetupError("install with this system's package manager, then run make again: " + " ".join(packages))
-    line = "{0}apt-get update && {0}{1} {2}"
-    prefix = "" if os.getuid() == 0 else "sudo "
-    if prefix and (not shutil.which("sudo") or subprocess.call(["sudo", "-n", "true"], stderr=subprocess.DEVNULL)):
-        raise SetupError("these Debian packages are missing; type:\n    " + line.format("sudo ", APT_INSTALL, " ".join(packages)))
+    sudo = [] if os.getuid() == 0 else ["sudo", "-n"]
+    if sudo and not (shutil.which("sudo") and subprocess.call(sudo + ["true"], stderr=subprocess.DEVNULL) == 0):
+        line = "sudo apt-get update && sudo {} {}".format(APT_INSTALL, " ".join(packages))
+        raise SetupError("these Debian packages are missing; type:\n    " + line)
     say("installing Debian packages: " + " ".join(packages))
-    sudo = ["sudo", "-n"] if prefix else []
     settings = ["env", "DEBIAN_FRONTEND=noninteractive"]
     options = ["-o", "DPkg::Lock::Timeout=300", "-q"]
     if subprocess.check_output(["dpkg", "--audit"]):  # an installation was interrupted here

@@ -13,13 +13,14 @@ LAPTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 375, "height": 800}
 FIRST_LOAD_LIMIT = 4_000_000  # bytes, uncompressed
 
-# Faults of sphinx-book-theme 1.3 and pydata-sphinx-theme 0.17 themselves, and where each may occur.
+# Faults of sphinx-book-theme 1.3 and pydata-sphinx-theme 0.17 themselves: axe's rule, a class of the faulty element.
 THEME_FAULTS = {
-    "label-content-name-mismatch": "the search button's name leaves out the keys shown in it",
-    "region": "the theme's skip link, announcement and sidebars stand outside any landmark",
-    "aria-required-children": "docutils marks the bibliography as a list, its entries not as items",
-    "aria-allowed-role": "docutils' role for a bibliography entry",
+    ("region", "logo__title"),  # the book's title in the sidebar stands outside any landmark
 }
+
+
+def is_theme_fault(rule: str, element: str) -> bool:
+    return any(rule == known and name in element.split(">")[0] for known, name in THEME_FAULTS)
 
 
 def open_page(page: Page, address: str) -> None:
@@ -39,7 +40,7 @@ def opened(page: Page, address: str, page_name: str) -> Page:
 
 def test_page_opens_without_errors(opened: Page) -> None:
     """External requests, script errors and missing files fail the test when its browser context closes."""
-    expect(opened.locator("h1").first).to_be_visible()
+    expect(opened.locator("article h1")).to_be_visible()
 
 
 def test_math_is_typeset(opened: Page) -> None:
@@ -56,12 +57,13 @@ def test_page_is_accessible(page: Page, address: str, page_name: str, scheme: st
     page.set_viewport_size(LAPTOP)
     open_page(page, f"{address}/{page_name}.html")
     assert page.locator("html").get_attribute("data-theme") == scheme
-    violations = Axe().run(page).response["violations"]
+    # preloading would fetch stylesheets again, from addresses that axe gets wrong
+    violations = Axe().run(page, options={"preload": False}).response["violations"]
     found = [
         f"{fault['id']} ({fault['help']}): {node['html'][:200]}"
         for fault in violations
-        if fault["id"] not in THEME_FAULTS
         for node in fault["nodes"]
+        if not is_theme_fault(fault["id"], node["html"])
     ]
     assert not found, "\n".join(found)
 
@@ -86,7 +88,7 @@ def test_page_weight(opened: Page, page: Page, address: str, page_name: str, rec
     client.send("Network.enable")
     client.send("Network.setCacheDisabled", {"cacheDisabled": True})
     answers: list = []
-    page.on("response", answers.append)
+    page.on("response", lambda answer: answers.append(answer))
     open_page(page, f"{address}/{page_name}.html")
     weight = sum(len(answer.body()) for answer in answers if answer.ok)
     record_property("requests", len(answers))
@@ -97,7 +99,7 @@ def test_page_weight(opened: Page, page: Page, address: str, page_name: str, rec
 
 def test_page_opens_as_a_file(page: Page, site: Path, page_name: str) -> None:
     open_page(page, (site / f"{page_name}.html").as_uri())
-    expect(page.locator("h1").first).to_be_visible()
+    expect(page.locator("article h1")).to_be_visible()
 
 
 def test_front_door(page: Page, address: str) -> None:
