@@ -1,5 +1,6 @@
-"""How the learning rate falls while training goes on: `scheduler.step()` after each epoch. Names are torch's."""
+"""How the learning rate changes while training goes on: `scheduler.step()` after each epoch. Names are torch's."""
 
+import math
 from collections.abc import Sequence
 
 from cnnlib.optim import Optimizer
@@ -24,6 +25,19 @@ class LRScheduler:
         self.optimizer.lr = self.lr(self.epoch)
 
 
+class StepLR(LRScheduler):
+    """Multiply the rate by `gamma` every `step_size` epochs."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        if step_size < 1:
+            raise ValueError(f"step_size is a number of epochs, at least 1, not {step_size}")
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer)
+
+    def lr(self, epoch: int) -> float:
+        return self.base_lr * self.gamma ** (epoch // self.step_size)
+
+
 class MultiStepLR(LRScheduler):
     """Multiply the rate by `gamma` at each milestone (an epoch): the lecture's "divide by 10, one to three times".
 
@@ -38,3 +52,116 @@ class MultiStepLR(LRScheduler):
 
     def lr(self, epoch: int) -> float:
         return self.base_lr * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+
+
+class ExponentialLR(LRScheduler):
+    """Multiply the rate by `gamma` every epoch."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def lr(self, epoch: int) -> float:
+        return self.base_lr * self.gamma**epoch
+
+
+class CosineAnnealingLR(LRScheduler):
+    r"""Let the rate fall along half a cosine, to `eta_min` after `T_max` epochs.
+
+    .. math:: \eta_t = \eta_{min} + \tfrac{1}{2} (\eta_0 - \eta_{min}) \left( 1 + \cos(\pi t / T) \right)
+
+    Source: Loshchilov & Hutter 2017, equation 5, without restarts.
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
+        if T_max < 1:
+            raise ValueError(f"T_max is a number of epochs, at least 1, not {T_max}")
+        self.T_max, self.eta_min = T_max, eta_min
+        super().__init__(optimizer)
+
+    def lr(self, epoch: int) -> float:
+        fall = (1 + math.cos(math.pi * epoch / self.T_max)) / 2
+        return self.eta_min + (self.base_lr - self.eta_min) * fall
+
+
+class LinearLR(LRScheduler):
+    """Warm-up: from `start_factor` times the rate to `end_factor` times it within `total_iters` epochs."""
+
+    def __init__(
+        self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
+    ) -> None:
+        if total_iters < 1:
+            raise ValueError(f"total_iters is a number of epochs, at least 1, not {total_iters}")
+        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        super().__init__(optimizer)
+
+    def lr(self, epoch: int) -> float:
+        done = min(epoch, self.total_iters) / self.total_iters
+        return self.base_lr * (self.start_factor + (self.end_factor - self.start_factor) * done)
+
+
+class SequentialLR(LRScheduler):
+    """One schedule after the other: warm up, then cosine. Schedule k starts its own count at `milestones[k - 1]`."""
+
+    def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]) -> None:
+        if len(milestones) != len(schedulers) - 1 or list(milestones) != sorted(milestones):
+            raise ValueError(
+                f"{len(schedulers)} schedules need {len(schedulers) - 1} epochs between them, in order, "
+                f"not {milestones}"
+            )
+        self.schedulers, self.milestones = list(schedulers), list(milestones)
+        # each of them has changed the rate by being made; the first knows the one before
+        optimizer.lr = schedulers[0].base_lr
+        for scheduler in schedulers:
+            scheduler.base_lr = optimizer.lr
+        super().__init__(optimizer)
+
+    def lr(self, epoch: int) -> float:
+        current = sum(epoch >= milestone for milestone in self.milestones)
+        started = self.milestones[current - 1] if current else 0
+        return self.schedulers[current].lr(epoch - started)
+
+
+class ReduceLROnPlateau:
+    """Multiply the rate by `factor` once a figure has not improved for more than `patience` epochs.
+
+    `step(figure)` after each epoch; smaller is better for `mode` "min", larger for "max". An improvement is one by more
+    than `threshold`, as a share of the best. After a reduction, `cooldown` epochs are not counted.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        if mode not in ("min", "max"):
+            raise ValueError(f'mode must be "min" or "max", not {mode!r}')
+        if not 0 < factor < 1:
+            raise ValueError(f"factor must be between 0 and 1, not {factor}: the rate is to fall")
+        self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
+        self.threshold, self.cooldown, self.min_lr = threshold, cooldown, min_lr
+        self.best = math.inf if mode == "min" else -math.inf
+        self.bad_epochs = self.cooling = 0
+
+    def step(self, figure: float) -> None:
+        """Take note of an epoch's figure, and reduce the rate if it is time."""
+        if self._improves(figure):
+            self.best, self.bad_epochs = figure, 0
+        else:
+            self.bad_epochs += 1
+        if self.cooling > 0:
+            self.cooling -= 1
+            self.bad_epochs = 0
+        if self.bad_epochs > self.patience:
+            self.optimizer.lr = max(self.optimizer.lr * self.factor, self.min_lr)
+            self.cooling, self.bad_epochs = self.cooldown, 0
+
+    def _improves(self, figure: float) -> bool:
+        if self.mode == "min":
+            return figure < self.best * (1 - self.threshold)
+        return figure > self.best * (1 + self.threshold)

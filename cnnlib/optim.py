@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from cnnlib.functional._arrays import Array
+from cnnlib.functional._arrays import Array, namespace
 from cnnlib.module import Parameter, as_on
 
 
@@ -31,6 +31,9 @@ class Optimizer:
         self.lr = lr
         self.weight_decay = weight_decay
         self.state: list[dict[str, Array]] = [{} for _ in self.parameters]
+
+    def look_ahead(self) -> None:
+        """Move the parameters to where the rule takes its gradient, before the forward pass: nowhere, for most."""
 
     def step(self) -> None:
         """Move every parameter that has a gradient, once."""
@@ -64,7 +67,7 @@ class Optimizer:
                 wrong.append(f"unexpected: {name}")
                 continue
             parameter = self.parameters[int(number)]
-            if tuple(array.shape) != parameter.shape:
+            if tuple(array.shape) != (() if slot == "step" else parameter.shape):
                 wrong.append(f"shape of {name}: {tuple(array.shape)}, but the parameter is {parameter.shape}")
                 continue
             loaded[int(number)][slot] = as_on(array, parameter.data)
@@ -123,6 +126,283 @@ class SGD(Optimizer):
         w -= self.lr * g
 
 
+class Momentum(Optimizer):
+    r"""Momentum as the papers write it: the gradient changes the velocity of the weight "particle".
+
+    .. math:: v_t = \mu v_{t-1} - \eta\, (g_t + \lambda w_{t-1}), \qquad w_t = w_{t-1} + v_t
+
+    The steps are those of `SGD` with momentum while the learning rate :math:`\eta` is constant; when it changes, here
+    the velocity keeps what it has. Source: Krizhevsky et al. 2012, section 5 (there :math:`\mu = 0.9`).
+    """
+
+    slots = ("velocity",)
+
+    def __init__(
+        self, parameters: Iterable[Parameter], lr: float = 1e-2, momentum: float = 0.9, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay)
+        _check_at_least_zero("momentum", momentum)
+        self.momentum = momentum
+
+    def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
+        v = state.get("velocity")
+        if v is None:
+            v = state["velocity"] = w * 0
+        v *= self.momentum
+        v -= self.lr * (g + self.weight_decay * w if self.weight_decay else g)
+        w += v
+
+
+class Nesterov(Optimizer):
+    r"""Nesterov's momentum as Sutskever et al. write it: the gradient is taken where the velocity is about to lead.
+
+    .. math:: v_t = \mu v_{t-1} - \eta\, \nabla L(w_{t-1} + \mu v_{t-1}), \qquad w_t = w_{t-1} + v_t
+
+    Call `look_ahead` before each forward pass: it moves the parameters to :math:`w + \mu v`; `step` goes on from there.
+    That look-ahead point is what `SGD(nesterov=True)` and torch keep in the parameters; its steps are the same ones.
+    Source: Sutskever et al. 2013, equations 3 and 4.
+    """
+
+    slots = ("velocity",)
+
+    def __init__(self, parameters: Iterable[Parameter], lr: float = 1e-2, momentum: float = 0.9) -> None:
+        super().__init__(parameters, lr)
+        _check_at_least_zero("momentum", momentum)
+        self.momentum = momentum
+        self._ahead = False
+
+    def look_ahead(self) -> None:
+        if self._ahead:
+            raise RuntimeError("look_ahead was called twice before step: the parameters are ahead already")
+        self._ahead = True
+        for parameter, state in zip(self.parameters, self.state, strict=True):
+            v = state.get("velocity")
+            if v is not None:
+                parameter.data += self.momentum * v
+
+    def step(self) -> None:
+        if not self._ahead:
+            raise RuntimeError("Nesterov's gradient is taken ahead: call look_ahead() before the forward pass")
+        self._ahead = False
+        super().step()
+
+    def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
+        v = state.get("velocity")
+        if v is None:
+            v = state["velocity"] = w * 0
+        w -= self.momentum * v  # back from the look-ahead point
+        v *= self.momentum
+        v -= self.lr * g
+        w += v
+
+
+class Adagrad(Optimizer):
+    r"""A rate for each weight: the more gradient it has seen, the smaller its steps. They never grow again.
+
+    .. math:: G_t = G_{t-1} + g_t^2, \qquad w_t = w_{t-1} - \frac{\eta}{\sqrt{G_t} + \epsilon}\, g_t
+
+    with :math:`\eta` divided by :math:`1 + (t-1)\,\text{lr\_decay}` as in torch. Source: Duchi, Hazan & Singer 2011
+    (the diagonal form; no epsilon there).
+    """
+
+    slots = ("sum", "step")
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay)
+        for name, value in (
+            ("lr_decay", lr_decay),
+            ("initial_accumulator_value", initial_accumulator_value),
+            ("eps", eps),
+        ):
+            _check_at_least_zero(name, value)
+        self.lr_decay, self.initial_accumulator_value, self.eps = lr_decay, initial_accumulator_value, eps
+
+    def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
+        t = _count_step(w, state)
+        if self.weight_decay:
+            g = g + self.weight_decay * w
+        G = state.get("sum")
+        if G is None:
+            G = state["sum"] = w * 0 + self.initial_accumulator_value
+        G += g * g
+        w -= self.lr / (1 + (t - 1) * self.lr_decay) * g / (namespace(w).sqrt(G) + self.eps)
+
+
+class RMSprop(Optimizer):
+    r"""A rate for each weight: divide the gradient by the root of a running mean of its square.
+
+    .. math::
+        s_t = \alpha s_{t-1} + (1 - \alpha)\, g_t^2, \qquad w_t = w_{t-1} - \frac{\eta}{\sqrt{s_t} + \epsilon}\, g_t
+
+    `centered` takes the square of the running mean of g off; `momentum` moves by
+    :math:`b_t = \mu b_{t-1} + g_t/(\sqrt{s_t} + \epsilon)` instead. torch's default :math:`\alpha` is 0.99;
+    in the lecture that proposed the rule it was 0.9. Source: Tieleman & Hinton 2012, lecture 6e.
+    """
+
+    slots = ("square_avg", "grad_avg", "momentum_buffer")
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay)
+        _check_fraction("alpha", alpha)
+        _check_at_least_zero("eps", eps)
+        _check_at_least_zero("momentum", momentum)
+        self.alpha, self.eps, self.momentum, self.centered = alpha, eps, momentum, centered
+
+    def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
+        if self.weight_decay:
+            g = g + self.weight_decay * w
+        s = _running_mean(state, "square_avg", g * g, self.alpha)
+        if self.centered:
+            mean = _running_mean(state, "grad_avg", g, self.alpha)
+            s = s - mean * mean
+        g = g / (namespace(w).sqrt(s) + self.eps)
+        if self.momentum:
+            b = state.get("momentum_buffer")
+            if b is None:
+                b = state["momentum_buffer"] = g * 0
+            b *= self.momentum
+            b += g
+            g = b
+        w -= self.lr * g
+
+
+class Adadelta(Optimizer):
+    r"""A rate for each weight, without one to choose: steps in the units of the weight.
+
+    .. math::
+        s_t = \rho s_{t-1} + (1 - \rho)\, g_t^2, \qquad
+        d_t = \frac{\sqrt{D_{t-1} + \epsilon}}{\sqrt{s_t + \epsilon}}\, g_t, \qquad
+        D_t = \rho D_{t-1} + (1 - \rho)\, d_t^2, \qquad w_t = w_{t-1} - \eta\, d_t
+
+    The paper has no :math:`\eta` (1) and uses :math:`\rho = 0.95`; torch's default is 0.9. Source: Zeiler 2012,
+    algorithm 1.
+    """
+
+    slots = ("square_avg", "acc_delta")
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay)
+        _check_fraction("rho", rho)
+        _check_at_least_zero("eps", eps)
+        self.rho, self.eps = rho, eps
+
+    def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
+        xp = namespace(w)
+        if self.weight_decay:
+            g = g + self.weight_decay * w
+        s = _running_mean(state, "square_avg", g * g, self.rho)
+        D = state.get("acc_delta")
+        if D is None:
+            D = state["acc_delta"] = g * 0
+        d = xp.sqrt(D + self.eps) / xp.sqrt(s + self.eps) * g
+        _running_mean(state, "acc_delta", d * d, self.rho)
+        w -= self.lr * d
+
+
+class Adam(Optimizer):
+    r"""Momentum and a rate for each weight, both from running means that are corrected for having started at 0.
+
+    .. math::
+        m_t = \beta_1 m_{t-1} + (1 - \beta_1)\, g_t, \qquad v_t = \beta_2 v_{t-1} + (1 - \beta_2)\, g_t^2, \qquad
+        w_t = w_{t-1} - \eta\, \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
+
+    Weight decay adds :math:`\lambda w` to g. Source: Kingma & Ba 2015, algorithm 1, with its defaults.
+    """
+
+    slots = ("exp_avg", "exp_avg_sq", "step")
+    decoupled: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay)
+        for beta in betas:
+            _check_fraction("each of betas", beta)
+        _check_at_least_zero("eps", eps)
+        self.betas, self.eps = betas, eps
+
+    def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
+        t, (beta1, beta2) = _count_step(w, state), self.betas
+        if self.weight_decay and self.decoupled:
+            w *= 1 - self.lr * self.weight_decay
+        elif self.weight_decay:
+            g = g + self.weight_decay * w
+        m = _running_mean(state, "exp_avg", g, beta1)
+        v = _running_mean(state, "exp_avg_sq", g * g, beta2)
+        root = namespace(w).sqrt(v) * (1 - beta2**t) ** -0.5 + self.eps
+        w -= self.lr / (1 - beta1**t) * m / root
+
+
+class AdamW(Adam):
+    r"""Adam with weight decay of its own: :math:`w \leftarrow (1 - \eta\lambda)\, w` before the step, not by way of g.
+
+    Source: Loshchilov & Hutter 2019, algorithm 2; torch's default :math:`\lambda` is 0.01.
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(parameters, lr, betas, eps, weight_decay)
+
+
+def _running_mean(state: dict[str, Array], slot: str, value: Array, keep: float) -> Array:
+    """Move a running mean in place: keep * mean + (1 - keep) * value, from 0."""
+    mean = state.get(slot)
+    if mean is None:
+        mean = state[slot] = value * 0
+    mean *= keep
+    mean += (1 - keep) * value
+    return mean
+
+
+def _count_step(w: Array, state: dict[str, Array]) -> int:
+    """Return which step of this parameter this is, from 1; the count is kept as an array, to be saved with the rest."""
+    t = int(state["step"]) + 1 if "step" in state else 1
+    state["step"] = namespace(w).asarray(t, dtype=w.dtype)
+    return t
+
+
 def _check_at_least_zero(name: str, value: Any) -> None:
     if not isinstance(value, (int, float)) or math.isnan(value) or value < 0:
         raise ValueError(f"{name} must be a number of at least 0, not {value!r}")
+
+
+def _check_fraction(name: str, value: Any) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} is the share of a running mean that is kept: 0 <= {name} < 1, not {value!r}")

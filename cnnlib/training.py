@@ -112,6 +112,7 @@ def fit(
         model.reseed(seed, number)
         for k, (images, labels) in enumerate(batches(train, batch_size, rng, augment)):
             x, targets = move(images, device), move(labels, device)
+            optimizer.look_ahead()
             outputs = model(x)
             loss = float(criterion(outputs, targets))
             if not math.isfinite(loss):
