@@ -1,0 +1,207 @@
+"""`python -m autograder release | grade | feedback | export`."""
+
+import csv
+import statistics
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from autograder import batch, export, feedback
+from autograder.grading import Result, State
+from autograder.problem_set import ProblemSet
+from autograder.sandbox import SandboxError, open_sandbox
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+console = Console()
+
+SetName = Annotated[str, typer.Argument(metavar="SET", help="A problem set: the name of its file in homework/.")]
+ResultsFolder = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that `grade` wrote.")]
+ClassSeed = Annotated[int, typer.Option("--class-seed", help="Draws the class's variant; two years, two seeds.")]
+
+
+def stop(error: Exception | str) -> typer.Exit:
+    """Say what is wrong and return the exit that goes with it."""
+    console.print(f"[bold red]error:[/] {error}", style="red", highlight=False, markup=True)
+    return typer.Exit(1)
+
+
+@app.command()
+def release(
+    sets: Annotated[list[str] | None, typer.Argument(metavar="[SET]...", help="Default: all.")] = None,
+    to: Annotated[Path, typer.Option(help="Folder for the notebooks.")] = Path("homework/release"),
+    class_seed: ClassSeed = 0,
+) -> None:
+    """Write the students' notebooks: no solution and no hidden case is in them."""
+    import nbformat
+
+    from autograder import source  # brings nbgrader, seconds that the other commands need not wait
+
+    to.mkdir(parents=True, exist_ok=True)
+    for name in sets or source.names():
+        try:
+            problem_set = source.load(name, class_seed)
+        except ValueError as error:
+            raise stop(error) from None
+        batch.write(to / f"{name}.ipynb", nbformat.writes(source.release(name, class_seed)) + "\n")
+        console.print(f"{to / name}.ipynb: {len(problem_set.exercises)} exercises, {problem_set.points:g} points")
+
+
+@app.command()
+def grade(
+    set_name: SetName,
+    submissions: Annotated[
+        Path, typer.Argument(help="Folder of STUDENT/SET/*.ipynb, STUDENT/*.ipynb or STUDENT.ipynb.")
+    ],
+    results: Annotated[Path, typer.Option(help="Folder for the records, the pages and the table.")],
+    class_seed: ClassSeed = 0,
+    roster: Annotated[Path | None, typer.Option(help="CSV with a column id: who should have handed in.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Submissions graded side by side.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(help="Draws the random inputs; default: one that nobody can guess.")
+    ] = None,
+    regrade: Annotated[bool, typer.Option(help="Grade all again, with the checks of today; show who changes.")] = False,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="Run strangers' code with your own rights.")] = False,
+) -> None:
+    """Grade every submission in a folder. A run that was killed goes on where it stopped."""
+    from autograder import source  # brings nbgrader, seconds that the other commands need not wait
+
+    store = batch.Results(results)
+    try:
+        problem_set = source.load(set_name, class_seed)
+        sandbox = open_sandbox(unsafe)
+        students = _roster(roster) if roster else None
+        found = batch.find(submissions, set_name, students)
+        before, done = _settle(store, problem_set, seed, unsafe, regrade)
+    except (ValueError, SandboxError, batch.RunError, OSError) as error:
+        raise stop(error) from None
+    settings = store.settings
+    todo = {student: paths for student, paths in found.items() if not _still_holds(done.get(student), paths, settings)}
+    console.print(f"{len(found)} submissions, {len(found) - len(todo)} of them graded before; {sandbox.isolation}")
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("grading", total=len(todo))
+        for result in batch.grade_class(todo, submissions, problem_set, settings, jobs):
+            try:
+                store.save(result)
+            except OSError as error:
+                raise stop(f"{error}; what was graded is kept: type the same command to go on") from None
+            progress.update(task, advance=1, description=f"{result.student}: {result.state}")
+    graded = {student: result for student, result in store.load().items() if student in found}
+    _write_feedback(results, graded, problem_set.title)
+    batch.write(results / "grades.csv", export.table(graded.values(), "csv", problem_set.title))
+    _summary(graded, problem_set.points)
+    if before:
+        _changes(before, graded)
+    console.print(f"{results / 'grades.csv'} and {results / 'feedback'} are written")
+
+
+@app.command(name="feedback")
+def write_feedback(results: ResultsFolder) -> None:
+    """Write the students' pages again from the records."""
+    records, title = _records(results)
+    _write_feedback(results, records, title)
+    console.print(f"{len(records)} pages in {results / 'feedback'}")
+
+
+@app.command(name="export")
+def write_export(
+    results: ResultsFolder,
+    layout: Annotated[str, typer.Option("--format", help=" or ".join(export.FORMATS) + ".")] = "csv",
+    to: Annotated[Path | None, typer.Option(help="File to write; default: RESULTS/FORMAT.csv.")] = None,
+) -> None:
+    """Write the grades for a spreadsheet, for Moodle or for Canvas."""
+    records, title = _records(results)
+    target = to or results / f"{layout}.csv"
+    try:
+        batch.write(target, export.table(records.values(), layout, title))
+    except (ValueError, OSError) as error:
+        raise stop(error) from None
+    waiting = sum(result.score is None for result in records.values())
+    console.print(f"{target}: {len(records)} rows" + (f", {waiting} without a grade yet" if waiting else ""))
+
+
+def _roster(path: Path) -> dict[str, object]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        if "id" not in (rows.fieldnames or ()):
+            raise ValueError(f"{path} has no column id; it has {rows.fieldnames}")
+        return {row["id"]: row for row in rows}
+
+
+def _settle(
+    store: batch.Results, problem_set: ProblemSet, seed: int | None, unsafe: bool, regrade: bool
+) -> tuple[dict[str, Result], dict[str, Result]]:
+    """Begin a run or go on with one; return the records to compare with and the ones that still hold."""
+    old = store.settings
+    new = batch.Settings.draw(problem_set, seed if seed is not None or not old else old.seed, unsafe)
+    if old and old != new and not regrade:
+        differ = [name for name in vars(new) if getattr(old, name) != getattr(new, name)]
+        raise batch.RunError(
+            f"{store.folder} holds a run with another {' and '.join(differ)}: --regrade grades all again and "
+            "shows who changes, another --results folder keeps both"
+        )
+    records = store.load()
+    store.begin(new)
+    return (records, {}) if regrade else ({}, records)
+
+
+def _still_holds(result: Result | None, paths: list[Path], settings: batch.Settings) -> bool:
+    """Whether a record of an earlier, killed run is about the very notebook that lies there now."""
+    if result is None or not result.digest or len(paths) != 1 or result.seed != settings.seed:
+        return False
+    return batch.digest(paths[0]) == result.digest
+
+
+def _records(folder: Path) -> tuple[dict[str, Result], str]:
+    store = batch.Results(folder)
+    try:
+        settings = store.settings
+        if settings is None:
+            raise batch.RunError(f"{folder} holds no run: `python -m autograder grade` makes one")
+        return store.load(), settings.title
+    except (ValueError, batch.RunError) as error:
+        raise stop(error) from None
+
+
+def _write_feedback(folder: Path, records: dict[str, Result], title: str) -> None:
+    (folder / "feedback").mkdir(exist_ok=True)
+    for student, result in records.items():
+        batch.write(folder / "feedback" / f"{student}.html", feedback.render(result, title))
+
+
+def _summary(records: dict[str, Result], points: float) -> None:
+    scores = [result.score for result in records.values() if result.score is not None]
+    table = Table(title="Summary", show_header=False)
+    for state in State:
+        table.add_row(state.value, str(sum(result.state is state for result in records.values())))
+    if scores:
+        middle = f"{statistics.median(scores):g} of {points:g}"
+        table.add_row("median score", middle)
+        for low in range(0, 100, 20):
+            inside = sum(low <= 100 * score / points < low + 20 + (low == 80) for score in scores)
+            table.add_row(f"{low} to {low + 20} %", f"{inside:4d} " + "█" * round(30 * inside / len(scores)))
+        slowest = max(records.values(), key=lambda result: result.seconds)
+        table.add_row("slowest", f"{slowest.student}, {slowest.seconds:.1f} s")
+    console.print(table)
+    for result in records.values():
+        if result.state is State.HUMAN:
+            console.print(f"needs a human: {result.student}: {result.reason}", markup=False, highlight=False)
+
+
+def _changes(before: dict[str, Result], after: dict[str, Result]) -> None:
+    table = Table("student", "before", "after", "change", title="Regraded: who changes")
+    for student, result in after.items():
+        old = before.get(student)
+        if old is None or old.score != result.score or old.state != result.state:
+            was, now = (None if old is None else old.score), result.score
+            change = "" if was is None or now is None else f"{now - was:+g}"
+            table.add_row(student, "" if was is None else f"{was:g}", "" if now is None else f"{now:g}", change)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    app()

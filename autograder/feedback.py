@@ -1,0 +1,20 @@
+"""The page that a student gets back. Whatever the student wrote is shown as text: nothing of it runs."""
+
+from pathlib import Path
+
+import jinja2
+
+from autograder.grading import Result
+
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render(result: Result, title: str) -> str:
+    """Return the HTML page for one result. Titles of hidden cases are shown, their numbers are not."""
+    page = TEMPLATES.get_template("feedback.html.j2")
+    return page.render(result=result, title=title, isolated=result.isolation.startswith("bubblewrap"))

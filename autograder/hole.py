@@ -1,0 +1,35 @@
+"""What an instructor says about one exercise: its cases and the wrong answers that people give."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.random import Generator
+
+
+@dataclass(frozen=True)
+class Hole:
+    """One exercise, as a problem set's hidden region declares it.
+
+    Parameters
+    ----------
+    answer
+        Name that the student's cell defines: a function, or a table (a mapping).
+    cases
+        Given a random generator, titles and the arguments of one call each; for a table, the one key to look up.
+        Titles appear in the feedback, arguments never do.
+    misconceptions
+        Sentences for the student, and the function (or table) that gives the answer of who thinks so.
+    tolerance
+        Largest difference allowed, relative to the largest number of the expected array.
+    """
+
+    answer: str
+    cases: Callable[[Generator], Mapping[str, list[Any]]]
+    misconceptions: Mapping[str, Any] = field(default_factory=dict)
+    tolerance: float = 1e-5
+
+
+def ask(answer: Any, arguments: list[Any]) -> Any:
+    """Put one case to an answer: call the function, or look the key up in the table."""
+    return answer(*arguments) if callable(answer) else answer[arguments[0]]

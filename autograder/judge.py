@@ -1,0 +1,107 @@
+"""Compare what came out of the sandbox with the reference. Believes nothing about it, not even its size."""
+
+import base64
+import binascii
+import math
+from typing import Any
+
+import numpy as np
+
+from autograder.hole import Hole, ask
+from autograder.runner import LARGEST_ARRAY
+
+FLOATS = {"f2", "f4", "f8"}
+PLAIN = FLOATS | {"b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))}
+
+
+class WrongAnswer(ValueError):
+    """Why an answer is not the right one, in words for the student."""
+
+
+def judge(record: dict[str, Any], right: Any, arguments: list[Any], hole: Hole) -> str:
+    """Return "" for a right answer, else what is wrong with it, naming the misconception where one fits."""
+    if isinstance(record.get("error"), str):
+        return record["error"][:600]
+    try:
+        if has_parts(right):
+            parts = record["value"].get("tuple") if isinstance(record.get("value"), dict) else None
+            if not isinstance(parts, list) or len(parts) != len(right):
+                raise WrongAnswer(f"should return {len(right)} arrays")
+            answer = tuple(received(part) for part in parts)
+        else:
+            answer = received(record.get("value"))
+    except WrongAnswer as error:
+        return str(error)
+    if same(answer, right, hole.tolerance):
+        return ""
+    for sentence, wrong in hole.misconceptions.items():
+        thought = ask(wrong, arguments)
+        if not same(thought, right, hole.tolerance) and same(answer, thought, hole.tolerance):
+            return f"{sentence} (exactly the answer of who overlooks that)"
+    return difference(answer, right, arguments, hole.tolerance)
+
+
+def has_parts(right: Any) -> bool:
+    """Whether the right answer is several arrays; a tuple of numbers is one array."""
+    return isinstance(right, tuple) and any(isinstance(part, np.ndarray) for part in right)
+
+
+def received(value: Any) -> np.ndarray:
+    """Read an array from the runner's record, checking every field before using it. Raises WrongAnswer."""
+    value = value if isinstance(value, dict) else {}
+    if value.get("plain", 0) is None:
+        raise WrongAnswer("returns None: is a return missing?")
+    dtype, shape = value.get("dtype"), value.get("shape")
+    if not isinstance(dtype, str) or not isinstance(shape, list):
+        raise WrongAnswer("returns no array")
+    if dtype[:1] not in ("<", ">", "|", "=") or dtype[1:] not in PLAIN:
+        raise WrongAnswer(f"returns an array of type {dtype[:20]}; numbers are expected")
+    if len(shape) > 8 or not all(type(size) is int and 0 <= size <= LARGEST_ARRAY for size in shape):
+        raise WrongAnswer("returns an array of no usable shape")
+    if math.prod(shape) > LARGEST_ARRAY:
+        raise WrongAnswer(f"returns an array of {math.prod(shape):,} values, far too many")
+    try:
+        content = base64.b64decode(value.get("data", ""), validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        content = b""
+    if len(content) != np.dtype(dtype).itemsize * math.prod(shape):
+        raise WrongAnswer("returns an array that cannot be read")
+    return np.frombuffer(content, dtype=dtype).reshape(shape).astype(float)
+
+
+def same(answer: Any, right: Any, tolerance: float) -> bool:
+    """Whether two arrays, or tuples of arrays, agree up to `tolerance` times the largest number of the right one."""
+    if isinstance(answer, tuple) and isinstance(right, tuple) and len(answer) == len(right):
+        return all(same(a, r, tolerance) for a, r in zip(answer, right, strict=True))
+    answer, right = np.asarray(answer, dtype=float), np.asarray(right, dtype=float)
+    if answer.shape != right.shape:
+        return False
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(np.all(np.abs(answer - right) <= tolerance * _scale(right)))  # False wherever NaN
+
+
+def _scale(right: np.ndarray) -> float:
+    return float(np.max(np.abs(right), initial=0.0)) or 1.0
+
+
+def difference(answer: Any, right: Any, arguments: list[Any], tolerance: float) -> str:
+    """Describe a wrong answer by numbers that do not give the right one away."""
+    if isinstance(right, tuple) and isinstance(answer, tuple):
+        wrong = [n for n, (a, r) in enumerate(zip(answer, right, strict=True)) if not same(a, r, tolerance)]
+        return f"array {wrong[0] + 1} of {len(right)}: " + difference(
+            answer[wrong[0]], right[wrong[0]], arguments, tolerance
+        )
+    answer, right = np.asarray(answer, dtype=float), np.asarray(right, dtype=float)
+    if answer.shape != right.shape:
+        return f"returns the shape {answer.shape}; expected {right.shape}"
+    bad = ~np.isfinite(answer)
+    if bad.any():
+        return f"{bad.sum()} of {bad.size} values are not finite (NaN or infinity)"
+    if not answer.any():
+        return "all zeros"
+    if any(isinstance(a, np.ndarray) and a.shape == answer.shape and np.array_equal(a, answer) for a in arguments):
+        return "returns its input unchanged"
+    with np.errstate(over="ignore"):
+        off = np.abs(answer - right)
+        wrong, reach = int(np.sum(off > tolerance * _scale(right))), _scale(right)
+        return f"{wrong} of {off.size} values are wrong, the worst by {off.max():.3g} where values reach {reach:.3g}"

@@ -1,0 +1,141 @@
+"""Runs inside the sandbox: defines a student's answers, puts the cases to them, writes down what comes back.
+
+Nothing here decides a point. The process knows no expected value, so that whatever a student's code does to it,
+it can only spoil its own answers. Imports the standard library and NumPy alone: the sandbox holds no autograder.
+"""
+
+import base64
+import json
+import os
+import re
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+LARGEST_ARRAY = 1_000_000
+
+
+class OutOfTime(BaseException):
+    """Raised inside an answer that takes too long; no `except Exception` of a student's holds it up."""
+
+
+def encode(value: Any) -> dict[str, Any]:
+    """Write an array, a tuple or a plain value as JSON. An array too large to be an answer keeps its shape only."""
+    if isinstance(value, tuple):
+        return {"tuple": [encode(item) for item in value]}
+    if isinstance(value, np.ndarray):
+        about = {"dtype": value.dtype.str, "shape": list(value.shape)}
+        if value.dtype.kind in "biuf" and value.size <= LARGEST_ARRAY:
+            about["data"] = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
+        return about
+    return {"plain": value}
+
+
+def decode(value: dict[str, Any]) -> Any:
+    """Read what `encode` wrote, for arguments only: answers are untrusted and are read by `autograder.judge`."""
+    if "tuple" in value:
+        return tuple(decode(item) for item in value["tuple"])
+    if "plain" in value:
+        return value["plain"]
+    return np.frombuffer(bytearray(base64.b64decode(value["data"])), dtype=value["dtype"]).reshape(value["shape"])
+
+
+def as_array(value: Any) -> np.ndarray:
+    """Turn an answer into an array: a torch tensor, a list, a number."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    return np.asarray(value)
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise OutOfTime after `seconds`, and again every second in case the answer catches it."""
+
+    def stop(signum: int, frame: Any) -> None:
+        raise OutOfTime("took too long")
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01), 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def compiled(source: str, grade_id: str) -> Any:
+    """Compile a cell as a notebook would: lines with IPython commands (%, !) do nothing here."""
+    try:
+        return compile(source, f"<{grade_id}>", "exec")
+    except SyntaxError:
+        return compile(re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", source), f"<{grade_id}>", "exec")
+
+
+def explain(error: BaseException, source: str, grade_id: str) -> str:
+    """Say what went wrong and in which line of the student's cell."""
+    kind, message = type(error).__name__, str(error)[:300]
+    if isinstance(error, OutOfTime):
+        kind, message = message, ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == f"<{grade_id}>"]
+    if isinstance(error, SyntaxError):
+        lines = [error.lineno]
+    text = f"{kind}: {message}" if message else kind
+    if lines and lines[-1]:
+        written = source.splitlines()[lines[-1] - 1 : lines[-1]]
+        text += f" (line {lines[-1]} of the cell: {''.join(written).strip()[:120]})"
+    return text
+
+
+def main(channel: int) -> None:
+    """Read the job from standard input and write one JSON line a step to the file descriptor `channel`."""
+    job = json.load(sys.stdin.buffer)
+    results = os.fdopen(channel, "w")
+    if job["processes"]:
+        # here and not around the sandbox, where the instructor's own processes would count too
+        resource.setrlimit(resource.RLIMIT_NPROC, (job["processes"], job["processes"]))
+
+    def tell(**record: Any) -> None:
+        results.write(json.dumps(record) + "\n")
+        results.flush()
+
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for cell in job["cells"]:
+        grade_id, source = cell["grade_id"], cell["source"]
+        tell(exercise=grade_id, step="define")
+        try:
+            with time_limit(job["seconds"]):
+                exec(compiled(source, grade_id), namespace)
+        except BaseException as error:  # SystemExit and KeyboardInterrupt of a student's too
+            tell(exercise=grade_id, step="failed", error=explain(error, source, grade_id))
+            continue
+        deadline = time.monotonic() + job["seconds"]  # of all cases of an exercise together
+        for number, case in enumerate(cell["cases"]):
+            tell(exercise=grade_id, step="case", case=number)
+            try:
+                with time_limit(deadline - time.monotonic()):
+                    answer = namespace[cell["answer"]]
+                    arguments = [decode(argument) for argument in case["arguments"]]
+                    value = answer(*arguments) if callable(answer) else answer[arguments[0]]
+                    if case["parts"] and isinstance(value, tuple | list):
+                        value = tuple(as_array(part) for part in value)
+                    elif value is not None:
+                        value = as_array(value)
+                    value = encode(value)
+                tell(exercise=grade_id, step="value", case=number, value=value)
+            except OutOfTime as error:
+                tell(exercise=grade_id, step="failed", error=explain(error, source, grade_id))
+                break
+            except BaseException as error:
+                tell(exercise=grade_id, step="value", case=number, error=explain(error, source, grade_id))
+    tell(step="end")
+    results.close()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

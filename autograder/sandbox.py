@@ -1,0 +1,311 @@
+"""The box that a student's code runs in: bubblewrap, resource limits, one clock, two bounded pipes."""
+
+import json
+import os
+import selectors
+import shutil
+import site
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+RUNNER = Path(__file__).with_name("runner.py")
+WEIGH_EVERY = 0.1  # seconds between two looks at the memory in use
+FIRST_UID = 2_000_000_000  # far above any account; one uid a grader process, so that process limits are not shared
+
+
+class SandboxError(RuntimeError):
+    """The sandbox cannot be set up on this machine; nothing can be said about the student."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one run may use. `seconds` is asked of each exercise politely; `silence` and `wall` are enforced."""
+
+    seconds: float = 10.0
+    silence: float = 15.0
+    wall: float = 90.0
+    address_space: int = 3 << 30
+    resident: int = 1 << 30  # of all processes of the run together
+    processes: int = 48
+    file_size: int = 16 << 20
+    results: int = 16 << 20
+    printed: int = 64 << 20
+    shown: int = 4000  # of what was printed, in bytes
+
+
+@dataclass
+class Run:
+    """What came out: the runner's records, what the student printed, and why it ended early (empty: it did not)."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    printed: str = ""
+    ended: str = ""
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A way to run `runner.py` that worked on this machine; `isolation` is the sentence that reports carry."""
+
+    isolation: str
+    command: Callable[[Limits], list[str]]
+    runner: str = "/runner.py"
+    counts: bool = True  # whether the processes of a run can be counted apart from the grader's own
+
+    def run(self, cells: list[dict[str, Any]], limits: Limits) -> Run:
+        """Run cells and their cases to the end or to a limit. The process and all its children are gone afterwards."""
+        job = {
+            "cells": cells,
+            "seconds": limits.seconds,
+            "processes": limits.processes if self.counts else None,
+        }
+        arguments = os.memfd_create("job", os.MFD_CLOEXEC)
+        with os.fdopen(arguments, "wb", closefd=False) as file:
+            file.write(json.dumps(job).encode())
+        os.lseek(arguments, 0, os.SEEK_SET)
+        # a reopened descriptor cannot write; the sandbox holds no handle on anything of ours
+        stdin = os.open(f"/proc/self/fd/{arguments}", os.O_RDONLY)
+        os.close(arguments)
+        results, results_end = os.pipe()
+        printed, printed_end = os.pipe()
+        resources = {
+            "as": limits.address_space,
+            "cpu": int(limits.wall),
+            "fsize": limits.file_size,
+            "nofile": 256,
+            "core": 0,
+        }
+        prefix = ["prlimit", *(f"--{name}={value}" for name, value in resources.items()), "--"]
+        process = subprocess.Popen(
+            [*prefix, *self.command(limits), sys.executable, "-I", "-B", self.runner, str(results_end)],
+            stdin=stdin,
+            stdout=printed_end,
+            stderr=printed_end,
+            pass_fds=[results_end],
+            cwd="/",
+            env=ENVIRONMENT,
+            start_new_session=True,
+        )
+        for descriptor in (stdin, results_end, printed_end):
+            os.close(descriptor)
+        try:
+            return _watch(process, results, printed, limits)
+        finally:
+            _kill(process)
+            os.close(results)
+            os.close(printed)
+
+
+ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    # one thread a submission: jobs run side by side, and a thread counts as a process
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+
+
+def _watch(process: subprocess.Popen, results: int, printed: int, limits: Limits) -> Run:
+    """Read both pipes until the runner says that it is done, or until a limit is met."""
+    run, line, text = Run(), b"", b""
+    received = {results: 0, printed: 0}
+    started = heard = weighed = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        for descriptor in received:
+            selector.register(descriptor, selectors.EVENT_READ)
+        while not run.ended and not (run.records and run.records[-1]["step"] == "end"):
+            for key, _ in selector.select(timeout=WEIGH_EVERY):
+                chunk = os.read(key.fd, 1 << 16)
+                received[key.fd] += len(chunk)
+                if not chunk:
+                    selector.unregister(key.fd)
+                    if key.fd == results:
+                        run.ended = run.ended or "the process ended before the answers were complete"
+                elif key.fd == printed:
+                    text += chunk[: limits.shown - len(text)]
+                else:
+                    heard = time.monotonic()
+                    *complete, line = (line + chunk).split(b"\n")
+                    run.ended = run.ended or _take(complete, run.records)
+            now = time.monotonic()
+            if run.ended:
+                break
+            if received[results] > limits.results:
+                run.ended = f"answers of more than {limits.results >> 20} MB"
+            elif received[printed] > limits.printed:
+                run.ended = f"printed more than {limits.printed >> 20} MB"
+            elif now - started > limits.wall:
+                run.ended = f"took longer than {limits.wall:g} seconds altogether"
+            elif now - heard > limits.silence:
+                run.ended = f"no answer for {limits.silence:g} seconds, and it could not be interrupted"
+            elif now - weighed > WEIGH_EVERY:
+                weighed = now
+                if _resident(process.pid) > limits.resident:
+                    run.ended = f"used more than {limits.resident >> 20} MB of memory"
+    run.printed = text.decode(errors="replace")
+    return run
+
+
+def _take(lines: list[bytes], records: list[dict[str, Any]]) -> str:
+    """Read complete lines into `records`; say so if one is not the runner's (student code can write there too)."""
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict) or not isinstance(record.get("step"), str):
+            return "something else than the answers was written into their channel"
+        records.append(record)
+    return ""
+
+
+def _resident(pid: int) -> int:
+    """Memory in bytes of a process and all that descend from it."""
+    total = 0
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    for member in family:
+        try:
+            total += member.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue  # it ended between the listing and the question
+    return total
+
+
+def _kill(process: subprocess.Popen) -> None:
+    try:
+        os.killpg(process.pid, 9)
+    except ProcessLookupError:
+        pass  # already gone, which is what is wanted
+    process.wait()
+
+
+def _mounts(limits: Limits) -> list[str]:
+    """Show the interpreter, read-only, and small scratch folders: nothing of the project, no home."""
+    interpreters = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent.parent}
+    interpreters |= {path.resolve() for path in interpreters}
+    mounts = ["--proc", "/proc", "--dev", "/dev", "--ro-bind", "/usr", "/usr"]
+    for scratch in ("/tmp", "/dev/shm"):
+        mounts += ["--perms", "1777", "--size", str(limits.file_size), "--tmpfs", scratch]
+    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+        if Path("/", name).is_symlink():
+            mounts += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
+        elif Path("/", name).is_dir():
+            mounts += ["--ro-bind", f"/{name}", f"/{name}"]
+    for folder in sorted(path for path in interpreters if not path.is_relative_to("/usr")):
+        for parent in reversed(folder.parents[:-1]):
+            # left to itself bubblewrap makes them for its own user only, and the student's is another
+            mounts += ["--perms", "0755", "--dir", str(parent)]
+        mounts += ["--ro-bind", str(folder), str(folder)]
+    for packages in site.getsitepackages():
+        for name in ("cnnlib", "autograder"):
+            if Path(packages, name).is_dir():  # a course installed into the environment is not for the answers
+                mounts += ["--tmpfs", f"{packages}/{name}"]
+    return [
+        *mounts,
+        "--ro-bind",
+        str(RUNNER),
+        "/runner.py",
+        "--chdir",
+        "/tmp",
+        "--remount-ro",
+        "/dev",
+        "--remount-ro",
+        "/",
+    ]
+
+
+def _as_another_user(limits: Limits) -> list[str]:
+    """Root's box: the student's code runs as a user that exists nowhere, and its processes are counted."""
+    user = str(FIRST_UID + os.getpid())
+    capabilities = [word for name in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{name}")]
+    return [
+        *(
+            "bwrap",
+            "--unshare-pid",
+            "--unshare-net",
+            "--unshare-ipc",
+            "--unshare-uts",
+            "--unshare-cgroup-try",
+        ),
+        *("--die-with-parent", "--new-session", "--cap-drop", "ALL", *capabilities),
+        *_mounts(limits),
+        *(
+            "setpriv",
+            "--reuid",
+            user,
+            "--regid",
+            user,
+            "--clear-groups",
+            "--inh-caps=-all",
+            "--bounding-set=-all",
+            "--",
+        ),
+    ]
+
+
+def _in_a_user_namespace(limits: Limits) -> list[str]:
+    """Anybody's box, where the kernel lets unprivileged users make namespaces."""
+    return [
+        *(
+            "bwrap",
+            "--unshare-all",
+            "--unshare-user",
+            "--die-with-parent",
+            "--new-session",
+            "--cap-drop",
+            "ALL",
+        ),
+        *("--uid", "65534", "--gid", "65534"),
+        *_mounts(limits),
+    ]
+
+
+def _no_box(limits: Limits) -> list[str]:
+    return ["env", "-C", "/tmp"]
+
+
+def _boxes() -> Iterator[Sandbox]:
+    if os.geteuid() == 0:
+        yield Sandbox("bubblewrap, as a user of its own", _as_another_user)
+    yield Sandbox("bubblewrap, in a user namespace", _in_a_user_namespace)
+
+
+@cache
+def open_sandbox(unsafe: bool = False) -> Sandbox:
+    """Return a sandbox that works here, tried with a harmless job.
+
+    Raises SandboxError where none does; with `unsafe`, answers then run with the grader's own rights, and every report
+    says so.
+    """
+    if shutil.which("prlimit") is None:
+        raise SandboxError("prlimit is missing: install util-linux")
+    tried = []
+    for box in _boxes() if shutil.which("bwrap") else ():
+        run = box.run([], Limits())
+        if not run.ended:
+            return box
+        tried.append(f"{box.isolation}: {run.ended}; {run.printed.strip()[:300]}")
+    if unsafe:
+        return Sandbox(
+            "NOT ISOLATED: the answers ran with the grader's own rights (--unsafe)",
+            _no_box,
+            str(RUNNER),
+            counts=False,
+        )
+    reason = "; ".join(tried) or "bubblewrap (the command bwrap) is not installed; on Debian: apt install bubblewrap"
+    raise SandboxError(
+        f"student code can't be isolated on this machine: {reason}. "
+        "To run it with your own rights all the same, type --unsafe"
+    )

@@ -1,0 +1,67 @@
+"""Graders are tested by mutants: known wrong answers are rejected in their own words, right ones in any style pass."""
+
+import numpy as np
+import pytest
+
+from autograder import source
+from autograder.grading import questions
+from autograder.hole import ask
+from autograder.judge import judge
+from autograder.problem_set import answer_key
+from autograder.runner import as_array, encode
+from tests.grading.conftest import ANSWERS, SEED, typed_answers
+
+HOLES = [(name, grade_id) for name in source.names() for grade_id in source.load(name).exercises]
+MISCONCEPTIONS = [
+    (name, grade_id, sentence)
+    for name, grade_id in HOLES
+    for sentence in answer_key(source.load(name))[grade_id].hole.misconceptions
+]
+ANSWER_FILES = sorted(ANSWERS.glob("*/*.txt"))
+
+
+def verdicts(name, grade_id, answer):
+    """Judge an answer, given as a function of the arguments, on every case; as the sandbox would send it."""
+    problem_set = source.load(name)
+    hole = answer_key(problem_set)[grade_id].hole
+    return [
+        judge({"value": encode(as_array(answer(*q.arguments)))}, q.right, q.arguments, hole)
+        for q in questions(problem_set, SEED)[grade_id]
+    ]
+
+
+@pytest.mark.parametrize(("name", "grade_id", "sentence"), MISCONCEPTIONS)
+def test_misconception_is_rejected_by_name(name, grade_id, sentence):
+    wrong = answer_key(source.load(name))[grade_id].hole.misconceptions[sentence]
+    said = verdicts(name, grade_id, lambda *arguments: ask(wrong, list(arguments)))
+    assert any(message.startswith(sentence) for message in said), said
+
+
+@pytest.mark.parametrize(("name", "grade_id"), HOLES)
+def test_there_are_enough_mutants(name, grade_id):
+    assert len(answer_key(source.load(name))[grade_id].hole.misconceptions) >= 5
+
+
+@pytest.mark.parametrize(("name", "grade_id"), HOLES)
+def test_nothing_lazy_passes_a_single_case(name, grade_id):
+    problem_set = source.load(name)
+    for question in questions(problem_set, SEED)[grade_id]:
+        hole = answer_key(problem_set)[grade_id].hole
+        right = np.asarray(question.right, dtype=float)
+        lazy = [
+            0 * right,
+            0 * right + 1,
+            right + 2e-5 * np.abs(right).max(),
+            right[..., None],
+            np.full(right.shape, np.nan),
+        ]
+        lazy += [argument for argument in question.arguments if isinstance(argument, np.ndarray)]
+        for answer in lazy:
+            assert judge({"value": encode(answer)}, question.right, question.arguments, hole), (question.title, answer)
+
+
+@pytest.mark.parametrize("path", ANSWER_FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_right_answers_in_any_style_get_full_marks(path, graded):
+    answers = typed_answers(path)
+    result = graded(answers)
+    assert result.score == result.points, [(e.title, c.title, c.message) for e in result.exercises for c in e.cases]

@@ -1,0 +1,67 @@
+"""Without bubblewrap nothing runs, unless --unsafe is typed, and then every report says so."""
+
+import csv
+
+import pytest
+from typer.testing import CliRunner
+
+from autograder import sandbox
+from autograder.__main__ import app
+from tests.grading.conftest import ANSWERS, typed_answers
+
+
+@pytest.fixture
+def no_bubblewrap(monkeypatch):
+    found = sandbox.shutil.which
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None if name == "bwrap" else found(name))
+    monkeypatch.setattr("autograder.batch.ProcessPoolExecutor", InThisProcess)
+    sandbox.open_sandbox.cache_clear()
+    yield
+    sandbox.open_sandbox.cache_clear()
+
+
+class InThisProcess:
+    """A pool whose workers see what this test has patched."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def submit(self, work, *args):
+        from concurrent.futures import Future
+
+        future = Future()
+        future.set_result(work(*args))
+        return future
+
+
+def test_refuses_without_bubblewrap(no_bubblewrap, hand_in, tmp_path):
+    path = hand_in({})
+    done = CliRunner().invoke(app, ["grade", "convolution", str(path.parent), "--results", str(tmp_path / "results")])
+    said = " ".join(done.output.split())
+    assert done.exit_code == 1
+    assert "bwrap) is not installed" in said and "type --unsafe" in said
+    assert not (tmp_path / "results").exists()
+
+
+def test_unsafe_is_said_in_every_report(no_bubblewrap, hand_in, tmp_path):
+    submissions, results = tmp_path / "submissions", tmp_path / "results"
+    submissions.mkdir()
+    hand_in({"sizes": typed_answers(ANSWERS / "convolution" / "loops.txt")["sizes"]}, folder=submissions)
+    words = ["grade", "convolution", str(submissions), "--results", str(results), "--unsafe"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "NOT ISOLATED" in done.output
+    assert "NOT ISOLATED" in (results / "feedback" / "student.html").read_text()
+    with (results / "grades.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row["score"] == "6" and row["isolation"].startswith("NOT ISOLATED")
+
+
+def test_the_box_says_what_it_is(graded):
+    assert graded({"sizes": "SIZES = {}"}).isolation.startswith("bubblewrap")
