@@ -95,8 +95,8 @@ def fit(
     CheckpointError
         If the checkpoint can't be written, or on resuming read.
     """
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, not {epochs}")
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"epochs and batch_size must be at least 1, not {epochs} and {batch_size}")
     history = History()
     if resume:
         if checkpoint is None:

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import hashlib
+import http.client
 import os
 import struct
 import tempfile
@@ -39,7 +40,7 @@ def idx(path: str | os.PathLike[str]) -> np.ndarray:
             data = gzip.decompress(data)
         except (EOFError, OSError, zlib.error) as error:
             raise DataFileError(f"{path}: the gzip file is truncated or damaged ({error})") from None
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _DTYPES:
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _DTYPES or data[3] > 64:
         raise DataFileError(
             f"{path} is no IDX file: it must begin with two zero bytes and a type, "
             f"but begins {data[:4].hex(' ') or 'nowhere'}"
@@ -153,7 +154,8 @@ def _read(
     parts = []
     for images_file, labels_file in (source.train, source.test):
         images, labels = idx(_path(folder, images_file)), idx(_path(folder, labels_file))
-        if images.dtype != np.uint8 or images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
+        bytes_only = images.dtype == labels.dtype == np.uint8
+        if not bytes_only or images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
             raise DataFileError(
                 f"{folder}: {images_file.name} must hold 28x28 bytes an image and {labels_file.name} one label "
                 f"each, but they hold {images.dtype} {images.shape} and {labels.dtype} {labels.shape}"
@@ -173,7 +175,7 @@ def _found(folder: Path, files: tuple[_File, ...]) -> bool:
 
 
 def _download(file: _File, mirror: str, root: Path, say: Callable[[str], None]) -> None:
-    url = f"{mirror}{file.name}.gz"
+    url = f"{mirror.rstrip('/')}/{file.name}.gz"
     say(f"{url}: {file.size:,} bytes, md5 {file.md5}")
     root.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=root, prefix=f".{file.name}.")
@@ -190,7 +192,7 @@ def _download(file: _File, mirror: str, root: Path, say: Callable[[str], None]) 
                 f"not {file.size:,} with {file.md5}"
             )
         os.replace(partial, root / f"{file.name}.gz")
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise DataFileError(f"{url} could not be fetched: {error}") from error
     finally:
         with contextlib.suppress(FileNotFoundError):  # gone already where all went well

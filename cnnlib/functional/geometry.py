@@ -80,7 +80,7 @@ def _what_fits(size: int, kernel_size: int, padding: int, dilation: int) -> list
     if largest >= 1:
         fits.append({"kernel_size": largest})
     fits.append({"padding": -((size - extent) // 2)})
-    if dilation > 1 and (smaller := (size + 2 * padding - 1) // (kernel_size - 1)) >= 1:
+    if kernel_size > 1 and dilation > 1 and (smaller := (size + 2 * padding - 1) // (kernel_size - 1)) >= 1:
         fits.append({"dilation": smaller})
     return fits
 

@@ -87,6 +87,7 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, CrossEntropyCach
     check_rank("logits", logits, "NK")
     _check_labels(xp, logits, labels)
     log_probabilities, _ = log_softmax(logits, dim=1)
+    labels = xp.astype(labels, xp.int64)  # a byte could not number the classes beyond 255
     classes = xp.arange(logits.shape[1], dtype=labels.dtype, device=logits.device)
     chosen = xp.astype(xp.expand_dims(labels, axis=1) == classes, logits.dtype)  # one-hot: (N, K)
     loss = -xp.sum(chosen * log_probabilities) / logits.shape[0]
