@@ -69,7 +69,7 @@ class Conv2d(_Weighted):
         init: I.Initializer | None = None,
     ) -> None:
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels < 1 or channels % groups:
+            if channels < 1 or groups < 1 or channels % groups:
                 raise ValueError(f"{name}={channels} must be positive and divisible by groups={groups}")
         self.kernel_size = pair("kernel_size", kernel_size, 1)
         self.stride = pair("stride", stride, 1)
