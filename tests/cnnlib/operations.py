@@ -66,7 +66,8 @@ def pooling(draw, last, dilated):
         pads, padding = (0, 0), 0
     gaps, dilation = per_axis(draw, 1, 3) if dilated else ((1, 1), None)
     stride = draw(st.sampled_from([None, per_axis(draw, 1, 4)[1]]))
-    size = spatial(draw, kernel, pads, gaps)
+    # Where gaps are wider than the input, a window can stand on padding alone: minus infinity, nobody's gradient.
+    size = tuple(max(pair) for pair in zip(gaps, spatial(draw, kernel, pads, gaps), strict=True))
     x = numbers(draw, (draw(st.integers(1, 3)), draw(st.integers(1, 3)), *size), ties=draw(st.booleans()))
     if draw(st.booleans()):  # the common case, which has its own kernels
         kernel_size, stride, padding, dilation = 2, 2, 0, dilation and 1

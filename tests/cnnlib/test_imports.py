@@ -1,0 +1,131 @@
+"""Who imports whom, and what `import cnnlib` costs."""
+
+import ast
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"torch", "matplotlib", "ipywidgets", "anywidget", "pandas", "safetensors", "typer", "rich"}
+
+# What each part of cnnlib may import of cnnlib; a part is a module or a package, `functional._arrays` excepted, which
+# only says what an array is.
+BELOW = {
+    "functional": set(),
+    "kernels": {"functional"},
+    "init": set(),
+    "module": {"functional"},
+    "layers": {"functional", "module", "init"},
+    "containers": {"functional", "module", "init"},
+    "losses": {"functional", "module"},
+    "optim": {"functional", "module"},
+    "lr_scheduler": {"optim"},
+    "data": set(),
+    "models": {"functional", "module", "init", "layers", "containers"},
+    "cost": {"functional", "module", "layers", "containers", "models"},
+    "training": {"functional", "module", "losses", "optim", "lr_scheduler", "data", "models", "layers", "containers"},
+    "demos": {"functional"},
+}
+LAZY_TORCH = {"kernels/torch_kernels.py", "module.py"}  # the latter within `move` only
+
+
+def sources():
+    return {path.relative_to(ROOT / "cnnlib").as_posix(): path for path in sorted((ROOT / "cnnlib").rglob("*.py"))}
+
+
+def imported(path):
+    """Yield (module, whether at the file's top level) for every import, `from cnnlib import x` as cnnlib.x."""
+    tree = ast.parse(path.read_text())
+    package = ("cnnlib", *path.relative_to(ROOT / "cnnlib").parts[:-1])
+    for node in ast.walk(tree):
+        top = node in tree.body
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join((*package[: len(package) - node.level + 1],)) if node.level else ""
+            module = ".".join(filter(None, (base, node.module)))
+            if module == "cnnlib":
+                yield from ((f"cnnlib.{alias.name}", top) for alias in node.names)
+            else:
+                yield module, top
+
+
+def part_of(name):
+    return name.removesuffix(".py").split("/")[0]
+
+
+def test_imports_run_downward():
+    above = []
+    for name, path in sources().items():
+        part = part_of(name)
+        if part in ("__init__", "__main__", "plotting"):  # these are above all others
+            continue
+        for module, _ in imported(path):
+            if module.split(".")[0] != "cnnlib":
+                continue
+            other = module.split(".")[1]
+            if other != part and other not in BELOW[part]:
+                above.append(f"{name} imports {module}")
+    assert not above, "\n".join(above)
+    parts = {part_of(name) for name in sources()} - {"__init__", "__main__", "plotting"}
+    assert parts == set(BELOW), "a part that this test does not know"
+
+
+def test_the_rules_have_no_circle():
+    """BELOW itself runs downward: what is taken away last needs nothing."""
+    rest = {part: set(others) for part, others in BELOW.items()}
+    while rest:
+        free = {part for part, others in rest.items() if not others & rest.keys()}
+        assert free, f"a circle among {sorted(rest)}"
+        rest = {part: others for part, others in rest.items() if part not in free}
+
+
+def test_only_the_torch_kernels_name_torch():
+    naming = {name for name, path in sources().items() for module, _ in imported(path) if module.split(".")[0] == "torch"}
+    assert naming == LAZY_TORCH
+    assert not [m for m, top in imported(ROOT / "cnnlib/module.py") if top and m.split(".")[0] == "torch"]
+
+
+def test_nothing_imports_the_graders():
+    for name, path in sources().items():
+        assert not {module.split(".")[0] for module, _ in imported(path)} & {"autograder", "homework", "tests"}, name
+
+
+def loaded_by(code):
+    code = f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_import_is_light():
+    assert not loaded_by("import cnnlib") & HEAVY
+    assert not loaded_by("import cnnlib.demos") & HEAVY
+    work = "import cnnlib, numpy as np\ncnnlib.models.lenet()(cnnlib.data.digits().test.images[:2])"
+    assert not loaded_by(work) & HEAVY, "NumPy users load no torch"
+    assert "torch" in loaded_by("import cnnlib\ncnnlib.models.lenet().to('cpu')")
+
+
+@pytest.mark.slow
+def test_import_takes_little_longer_than_numpys():
+    """Runs by turns, so that a busy machine slows both; the best ratio of three rounds counts."""
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    loaded_by("import cnnlib")  # compiles it
+
+    def seconds(module):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", f"import {module}"], cwd=ROOT, env=environment, check=True)
+        return time.perf_counter() - started
+
+    ratios = []
+    for _ in range(3):
+        pairs = [(seconds("numpy"), seconds("cnnlib")) for _ in range(7)]
+        numpy, cnnlib = (statistics.median(column) for column in zip(*pairs, strict=True))
+        ratios.append(cnnlib / numpy)
+        if ratios[-1] <= 1.5:
+            return
+    pytest.fail(f"import cnnlib took {min(ratios):.2f} of import numpy; at most 1.5 is wanted")
