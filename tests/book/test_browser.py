@@ -47,7 +47,7 @@ def test_math_is_typeset(opened: Page) -> None:
     formulas = opened.locator("span.math, div.math")
     raw = [text for text in formulas.all_inner_texts() if "\\(" in text or "\\[" in text]
     assert not raw
-    assert opened.locator("mjx-container").count() >= formulas.count()
+    assert formulas.count() == formulas.filter(has=opened.locator("mjx-container")).count()
     assert opened.locator("mjx-merror").count() == 0
 
 
@@ -125,6 +125,17 @@ def test_dark_mode_is_dark_and_can_be_chosen(page: Page, address: str) -> None:
 def test_search_finds_a_glossary_word(page: Page, address: str) -> None:
     page.goto(f"{address}/search.html?q=equivariance")
     expect(page.locator("#search-results li a").first).to_have_attribute("href", re.compile("glossary"), timeout=10_000)
+
+
+def test_icons_are_drawn(page: Page, address: str) -> None:
+    """They come from the web font alone, since the theme's script for them is left out."""
+    page.set_viewport_size(LAPTOP)
+    open_page(page, f"{address}/chapters/index.html")
+    widths = page.locator("button i.fa-solid:visible, button span.fa-solid:visible").evaluate_all(
+        """icons => icons.map(i => [getComputedStyle(i, "::before").content, i.getBoundingClientRect().width])"""
+    )
+    assert widths and all(content not in ("none", "normal") and width > 8 for content, width in widths)
+    assert page.evaluate("""document.fonts.check('900 16px "Font Awesome 6 Free"')""")
 
 
 def test_keyboard_reaches_the_text(page: Page, address: str) -> None:
