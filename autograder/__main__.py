@@ -63,6 +63,7 @@ def grade(
     seed: Annotated[
         int | None, typer.Option(help="Draws the random inputs; default: one that nobody can guess.")
     ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time that one exercise may take.")] = 10.0,
     regrade: Annotated[bool, typer.Option(help="Grade all again, with the checks of today; show who changes.")] = False,
     unsafe: Annotated[bool, typer.Option("--unsafe", help="Run strangers' code with your own rights.")] = False,
 ) -> None:
@@ -75,7 +76,7 @@ def grade(
         sandbox = open_sandbox(unsafe)
         students = _roster(roster) if roster else None
         found = batch.find(submissions, set_name, students)
-        before, done = _settle(store, problem_set, seed, unsafe, regrade)
+        before, done = _settle(store, problem_set, seed, seconds, unsafe, regrade)
     except (ValueError, SandboxError, batch.RunError, OSError) as error:
         raise stop(error) from None
     settings = store.settings
@@ -133,11 +134,13 @@ def _roster(path: Path) -> dict[str, object]:
 
 
 def _settle(
-    store: batch.Results, problem_set: ProblemSet, seed: int | None, unsafe: bool, regrade: bool
+    store: batch.Results, problem_set: ProblemSet, seed: int | None, seconds: float, unsafe: bool, regrade: bool
 ) -> tuple[dict[str, Result], dict[str, Result]]:
     """Begin a run or go on with one; return the records to compare with and the ones that still hold."""
     old = store.settings
-    new = batch.Settings.draw(problem_set, seed if seed is not None or not old else old.seed, unsafe)
+    if seed is None and old:
+        seed = old.seed
+    new = batch.Settings.draw(problem_set, seed, seconds, unsafe)
     if old and old != new and not regrade:
         differ = [name for name in vars(new) if getattr(old, name) != getattr(new, name)]
         raise batch.RunError(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from autograder.grading import Result, State, grade
 from autograder.problem_set import ProblemSet
-from autograder.sandbox import open_sandbox
+from autograder.sandbox import Limits, open_sandbox
 
 
 class RunError(RuntimeError):
@@ -31,14 +31,15 @@ class Settings:
     class_seed: int
     seed: int
     checks: str
+    seconds: float = 10.0
     unsafe: bool = False
 
     @classmethod
-    def draw(cls, problem_set: ProblemSet, seed: int | None, unsafe: bool) -> "Settings":
+    def draw(cls, problem_set: ProblemSet, seed: int | None, seconds: float, unsafe: bool) -> "Settings":
         """Settle a run: its random inputs come from `seed`, or from one that nobody can guess."""
         checks = hashlib.sha256(repr(problem_set.cells).encode()).hexdigest()
         seed = secrets.randbits(48) if seed is None else seed
-        return cls(problem_set.name, problem_set.title, problem_set.class_seed, seed, checks, unsafe)
+        return cls(problem_set.name, problem_set.title, problem_set.class_seed, seed, checks, seconds, unsafe)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def grade_student(student: str, paths: list[Path], folder: Path, problem_set: Pr
         reason = f"several notebooks, and none has the name of the set: {names}"
         return for_a_human(student, reason, problem_set, settings)
     sandbox = open_sandbox(settings.unsafe)
-    return grade(paths[0] if paths else None, student, problem_set, sandbox, settings.seed)
+    return grade(paths[0] if paths else None, student, problem_set, sandbox, settings.seed, Limits(settings.seconds))
 
 
 def for_a_human(student: str, reason: str, problem_set: ProblemSet, settings: Settings) -> Result:

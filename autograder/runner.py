@@ -84,7 +84,7 @@ def explain(error: BaseException, source: str, grade_id: str) -> str:
         kind, message = message, ""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == f"<{grade_id}>"]
     if isinstance(error, SyntaxError):
-        lines = [error.lineno]
+        message, lines = error.msg, [error.lineno]
     text = f"{kind}: {message}" if message else kind
     if lines and lines[-1]:
         written = source.splitlines()[lines[-1] - 1 : lines[-1]]
@@ -119,6 +119,8 @@ def main(channel: int) -> None:
             tell(exercise=grade_id, step="case", case=number)
             try:
                 with time_limit(deadline - time.monotonic()):
+                    if cell["answer"] not in namespace:
+                        raise NameError(f"the cell does not define {cell['answer']}")
                     answer = namespace[cell["answer"]]
                     arguments = [decode(argument) for argument in case["arguments"]]
                     value = answer(*arguments) if callable(answer) else answer[arguments[0]]

@@ -1,6 +1,7 @@
 """The box that a student's code runs in: bubblewrap, resource limits, one clock, two bounded pipes."""
 
 import json
+import math
 import os
 import selectors
 import shutil
@@ -27,11 +28,9 @@ class SandboxError(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one run may use. `seconds` is asked of each exercise politely; `silence` and `wall` are enforced."""
+    """What one run may use: an exercise is interrupted after `seconds`, killed after `silence`."""
 
     seconds: float = 10.0
-    silence: float = 15.0
-    wall: float = 90.0
     address_space: int = 3 << 30
     resident: int = 1 << 30  # of all processes of the run together
     processes: int = 48
@@ -39,6 +38,16 @@ class Limits:
     results: int = 16 << 20
     printed: int = 64 << 20
     shown: int = 4000  # of what was printed, in bytes
+
+    @property
+    def silence(self) -> float:
+        """Longest time between two records, in seconds: an exercise that cannot be interrupted is killed."""
+        return 1.5 * self.seconds
+
+    @property
+    def wall(self) -> float:
+        """Longest time of a whole run, in seconds."""
+        return 9 * self.seconds
 
 
 @dataclass
@@ -77,7 +86,7 @@ class Sandbox:
         printed, printed_end = os.pipe()
         resources = {
             "as": limits.address_space,
-            "cpu": int(limits.wall),
+            "cpu": math.ceil(limits.wall),
             "fsize": limits.file_size,
             "nofile": 256,
             "core": 0,

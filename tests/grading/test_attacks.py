@@ -1,0 +1,156 @@
+"""No attack gains a point, hurts a neighbour or leaves anything behind."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import threading
+
+import nbformat
+import psutil
+import pytest
+from playwright.sync_api import sync_playwright
+
+from autograder import batch, export, feedback, source
+from autograder.grading import State
+from autograder.sandbox import FIRST_UID
+from tests.grading.attacks import CELLS, CHANGES, FILES
+from tests.grading.conftest import ANSWERS, SEED, typed_answers
+
+RIGHT = typed_answers(ANSWERS / "convolution" / "loops.txt")
+NEIGHBOURS = ["a neighbour before", "m neighbour between", "z neighbour behind"]
+
+
+def listen(kind, address, calls):
+    server = socket.socket(kind)
+    server.bind(address)
+    server.listen()
+
+    def answer():
+        while True:
+            try:
+                calls.append(server.accept()[0])
+            except OSError:
+                return
+
+    threading.Thread(target=answer, daemon=True).start()
+    return server
+
+
+@pytest.fixture(scope="module")
+def stormy(tmp_path_factory):
+    """One class of attackers and neighbours, graded side by side."""
+    home = tmp_path_factory.mktemp("instructor")
+    folder = home / "submitted"
+    folder.mkdir()
+    gradebook = home / "gradebook.db"
+    with sqlite3.connect(gradebook) as db:
+        db.execute("create table grade (x)")
+        db.execute("insert into grade values (1)")
+    db.close()
+    before = hashlib.sha256(gradebook.read_bytes()).hexdigest()
+    calls = []
+    servers = [listen(socket.AF_INET, ("127.0.0.1", 0), calls), listen(socket.AF_UNIX, "\0autograder-test", calls)]
+    insider = {
+        "GRADEBOOK": str(gradebook),
+        "NEIGHBOUR": str(folder / f"{NEIGHBOURS[0]}.ipynb"),
+        "SOURCES": str(source.FOLDER),
+        "PORT": str(servers[0].getsockname()[1]),
+    }
+    release = source.release("convolution")
+
+    def hand_in(student, cells, change=lambda notebook: None):
+        notebook = json.loads(nbformat.writes(release))
+        for cell in notebook["cells"]:
+            cell["source"] = cells.get(cell["id"], cell["source"])
+        change(notebook)
+        (folder / f"{student}.ipynb").write_text(json.dumps(notebook))
+
+    for name in NEIGHBOURS:
+        hand_in(name, RIGHT)
+    for name, code in CELLS.items():
+        for word, value in insider.items():
+            code = code.replace(word, value)
+        hand_in(name, {"forward": code})
+    for name, change in CHANGES.items():
+        hand_in(name, {}, change)
+    for name, content in FILES.items():
+        (folder / f"{name}.ipynb").write_bytes(content)
+    (folder / "a link to a neighbour.ipynb").symlink_to(folder / f"{NEIGHBOURS[0]}.ipynb")
+    (folder / "a folder that is a link").symlink_to(folder)
+    (folder / "a pipe.ipynb").unlink(missing_ok=True)
+    os.mkfifo(folder / "a pipe.ipynb")
+    problem_set = source.load("convolution")
+    settings = batch.Settings.draw(problem_set, SEED, seconds=2, unsafe=False)
+    found = batch.find(folder, "convolution")
+    os.environ["SECRET"] = "SECRET-OF-THE-GRADER"
+    results = {r.student: r for r in batch.grade_class(found, folder, problem_set, settings, jobs=2)}
+    del os.environ["SECRET"]
+    for server in servers:
+        server.close()
+    assert hashlib.sha256(gradebook.read_bytes()).hexdigest() == before
+    assert not calls, "somebody called home"
+    return results
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_attack_in_a_cell_gains_nothing(name, stormy):
+    result = stormy[name]
+    assert (result.state, result.score) == (State.ZERO, 0), result
+    assert result.reason
+    assert "SAW" not in json.dumps(result.to_json()) and "IMPORTED" not in json.dumps(result.to_json())
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_attack_in_the_notebook_gains_nothing(name, stormy):
+    assert (stormy[name].state, stormy[name].score) == (State.ZERO, 0)
+    assert "not answered" in stormy[name].reason or "no code cell" in stormy[name].reason
+
+
+@pytest.mark.parametrize("name", [*FILES, "a link to a neighbour", "a folder that is a link", "a pipe"])
+def test_what_cannot_be_read_goes_to_a_human(name, stormy):
+    assert (stormy[name].state, stormy[name].score) == (State.HUMAN, None)
+    assert stormy[name].reason
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS)
+def test_neighbours_keep_full_marks(name, stormy):
+    assert (stormy[name].state, stormy[name].score) == (State.GRADED, 30), stormy[name]
+
+
+def test_every_submission_has_one_result(stormy):
+    assert len(stormy) == len(CELLS) + len(CHANGES) + len(FILES) + 3 + len(NEIGHBOURS)
+
+
+def test_nothing_is_left_running(stormy):
+    left = [p for p in psutil.process_iter(["uids", "cmdline"]) if p.info["uids"] and p.info["uids"].real >= FIRST_UID]
+    left += [p for p in psutil.process_iter(["cmdline"]) if "time.sleep(98765)" in " ".join(p.info["cmdline"] or [])]
+    assert left == []
+
+
+@pytest.mark.browser
+def test_no_script_of_a_student_runs(stormy, tmp_path):
+    page_file = tmp_path / "feedback.html"
+    page_file.write_text(feedback.render(stormy["markup in an error message"], "Set"))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        page = browser.new_page()
+        dialogs = []
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        page.goto(page_file.as_uri())
+        assert page.title() == "Set: markup in an error message"
+        assert dialogs == [] and page.locator("script, img, iframe").count() == 0
+        assert page.get_by_text("<script>").first.is_visible()
+        browser.close()
+
+
+def test_what_students_wrote_stays_text(stormy):
+    page = feedback.render(stormy["markup in an error message"], "Set")
+    assert "<script" not in page and "<img" not in page and "&lt;script&gt;" in page
+    rows = list(csv.reader(io.StringIO(export.table(stormy.values(), "csv", "Set"))))
+    assert len(rows) == len(stormy) + 1
+    assert [cell for row in rows for cell in row if cell.startswith(("=", "+", "@", "-"))] == []
