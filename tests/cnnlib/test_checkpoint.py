@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from cnnlib import models, optim, training
+from cnnlib import models, optim
 from cnnlib.module import move
 from cnnlib.training import CheckpointError, Epoch, History, load_checkpoint, save_checkpoint
 
