@@ -2,6 +2,7 @@
 
 import csv
 import statistics
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from autograder import batch, export, feedback
 from autograder.grading import Result, State
+from autograder.late import LatePolicy
 from autograder.problem_set import ProblemSet
 from autograder.sandbox import SandboxError, open_sandbox
 
@@ -113,12 +115,16 @@ def write_export(
     results: ResultsFolder,
     layout: Annotated[str, typer.Option("--format", help=" or ".join(export.FORMATS) + ".")] = "csv",
     to: Annotated[Path | None, typer.Option(help="File to write; default: RESULTS/FORMAT.csv.")] = None,
+    due: Annotated[datetime | None, typer.Option(help="Who hands in after this local time is late.")] = None,
+    free_days: Annotated[int, typer.Option(min=0, help="Late days that cost nothing.")] = 0,
+    percent: Annotated[float, typer.Option(min=0, max=100, help="What each further day begun costs.")] = 10.0,
 ) -> None:
     """Write the grades for a spreadsheet, for Moodle or for Canvas."""
     records, title = _records(results)
     target = to or results / f"{layout}.csv"
+    late = LatePolicy(due, free_days, percent) if due else None
     try:
-        batch.write(target, export.table(records.values(), layout, title))
+        batch.write(target, export.table(records.values(), layout, title, late))
     except (ValueError, OSError) as error:
         raise stop(error) from None
     waiting = sum(result.score is None for result in records.values())

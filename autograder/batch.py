@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from autograder.grading import Result, State, grade
+from autograder.late import handed_in
 from autograder.problem_set import ProblemSet
 from autograder.sandbox import Limits, open_sandbox
 
@@ -123,8 +124,11 @@ def grade_student(student: str, paths: list[Path], folder: Path, problem_set: Pr
     if len(paths) > 1:
         reason = f"several notebooks, and none has the name of the set: {names}"
         return for_a_human(student, reason, problem_set, settings)
-    sandbox = open_sandbox(settings.unsafe)
-    return grade(paths[0] if paths else None, student, problem_set, sandbox, settings.seed, Limits(settings.seconds))
+    path = paths[0] if paths else None
+    limits = Limits(settings.seconds)
+    result = grade(path, student, problem_set, open_sandbox(settings.unsafe), settings.seed, limits)
+    result.handed_in = handed_in(path) if path else ""
+    return result
 
 
 def for_a_human(student: str, reason: str, problem_set: ProblemSet, settings: Settings) -> Result:

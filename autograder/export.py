@@ -5,34 +5,26 @@ import io
 from collections.abc import Iterable
 
 from autograder.grading import Result
+from autograder.late import LatePolicy
 
 FORMATS = ("csv", "moodle", "canvas")
 
 
-def table(results: Iterable[Result], layout: str, title: str) -> str:
-    """Return the grades as CSV text in one of FORMATS. A submission without a grade has an empty cell, never a 0."""
+def table(results: Iterable[Result], layout: str, title: str, late: LatePolicy | None = None) -> str:
+    """Return the grades as CSV text in one of FORMATS. Where there is no grade the cell is empty, never 0."""
     results = sorted(results, key=lambda result: result.student)
+    final = {r.student: late.score(r) if late else r.score for r in results}
     if layout == "moodle":
         header = ["ID number", title, "Feedback"]
-        rows = [[r.student, _points(r.score), r.reason] for r in results]
+        rows = [[r.student, _points(final[r.student]), r.reason] for r in results]
     elif layout == "canvas":
         header = ["Student", "ID", "SIS Login ID", "Section", title]
-        points = results[0].points if results else 0
-        rows = [["    Points Possible", "", "", "", _points(points)]]
-        rows += [[r.student, "", r.student, "", _points(r.score)] for r in results]
+        rows = [["    Points Possible", "", "", "", _points(results[0].points if results else 0)]]
+        rows += [[r.student, "", r.student, "", _points(final[r.student])] for r in results]
     elif layout == "csv":
-        exercises = {e.grade_id: None for r in results for e in r.exercises}
-        header = [
-            "student",
-            "state",
-            "score",
-            "points",
-            *exercises,
-            "seconds",
-            "isolation",
-            "notebook",
-            "reason",
-        ]
+        exercises = list(dict.fromkeys(e.grade_id for r in results for e in r.exercises))
+        header = ["student", "state", "score", "points", *exercises]
+        header += ["handed in", "days late", "final", "seconds", "isolation", "notebook", "reason"]
         rows = []
         for r in results:
             earned = {e.grade_id: e.earned for e in r.exercises}
@@ -43,6 +35,7 @@ def table(results: Iterable[Result], layout: str, title: str) -> str:
                 _points(r.points),
                 *(_points(earned.get(e)) for e in exercises),
             ]
+            row += [r.handed_in, late.days(r) if late else "", _points(final[r.student])]
             rows.append([*row, r.seconds, r.isolation, r.digest[:12], r.reason])
     else:
         raise ValueError(f"no table layout {layout!r}: there are {', '.join(FORMATS)}")

@@ -60,6 +60,7 @@ class Result:
     class_seed: int
     isolation: str
     digest: str = ""
+    handed_in: str = ""
     seconds: float = 0.0
     printed: str = ""
     exercises: list[ExerciseResult] = field(default_factory=list)

@@ -85,7 +85,7 @@ def stormy(tmp_path_factory):
     (folder / "a pipe.ipynb").unlink(missing_ok=True)
     os.mkfifo(folder / "a pipe.ipynb")
     problem_set = source.load("convolution")
-    settings = batch.Settings.draw(problem_set, SEED, seconds=2, unsafe=False)
+    settings = batch.Settings.draw(problem_set, SEED, seconds=3, unsafe=False)
     found = batch.find(folder, "convolution")
     os.environ["SECRET"] = "SECRET-OF-THE-GRADER"
     results = {r.student: r for r in batch.grade_class(found, folder, problem_set, settings, jobs=2)}
