@@ -123,15 +123,20 @@ class Module:
         for name, (owner, attribute) in slots.items():
             setattr(owner, attribute, loaded[name])
 
-    def to(self, device: str) -> Self:
+    def to(self, device: str, channels_last: bool = False) -> Self:
         """Move parameters, gradients and buffers: "numpy" for NumPy arrays, "cpu" or "cuda" for torch tensors there.
 
-        Raises ValueError for another name, or for "cuda" where torch sees no GPU.
+        With `channels_last`, torch keeps the weights of convolutions, and by that all maps, with a pixel's channels
+        side by side in memory, which its kernels like better. Shapes and results stay the same.
+
+        Raises ValueError for another name, for "cuda" where torch sees no GPU, or for `channels_last` in NumPy.
         """
+        if channels_last and device == "numpy":
+            raise ValueError('channels_last is a memory layout of torch: use "cpu" or "cuda"')
         for module in self.modules():
             for name, value in vars(module).items():
                 if isinstance(value, Parameter):
-                    value.data = move(value.data, device)
+                    value.data = move(value.data, device, channels_last)
                     value.grad = None if value.grad is None else move(value.grad, device)
                 elif name in module.buffers:
                     setattr(module, name, move(value, device))
@@ -181,10 +186,10 @@ class Layer(Module):
         return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in settings.items())})"
 
 
-def move(array: Array, device: str) -> Array:
+def move(array: Array, device: str, channels_last: bool = False) -> Array:
     """Return `array` as a NumPy array ("numpy") or as a torch tensor on "cpu", "cuda" or "cuda:1".
 
-    Between NumPy and torch on the CPU memory is shared, not copied.
+    Between NumPy and torch on the CPU memory is shared, not copied. `channels_last` lays out a tensor of four axes so.
     """
     if device == "numpy":
         return array if isinstance(array, np.ndarray) else _to_numpy(array)
@@ -196,6 +201,8 @@ def move(array: Array, device: str) -> Array:
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError('device "cuda": torch sees no GPU here. "cpu" and "numpy" work')
     tensor = torch.from_numpy(np.asarray(array, order="C")) if isinstance(array, np.ndarray) else array
+    if channels_last and tensor.ndim == 4:
+        return tensor.to(device, memory_format=torch.channels_last)
     return tensor.to(device)
 
 

@@ -6,7 +6,7 @@ matplotlib is imported when a function first needs it, so that `import cnnlib.pl
 import html
 import io
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,14 +67,16 @@ def drawing(figure: "Figure", description: str, caption: str = "") -> Drawing:
     file = io.StringIO()
     # text stays text, so that it can be searched and read aloud; the salt keeps the ids of two figures apart
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(
+            file, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.05, metadata={"Date": None}
+        )
     pyplot.close(figure)
     svg = re.sub(r"<metadata>.*?</metadata>", "", file.getvalue(), flags=re.S)
     svg = re.sub(r'<(g|image|text) id="[^"]*"', r"<\1", svg)  # several figures on a page would share these
     svg = re.sub(r"(fill|stroke): #000000", r"\1: currentColor", svg)
-    viewbox = re.search(r'viewBox="[^"]*"', svg)
+    _, _, width, height = svg.partition('viewBox="')[2].partition('"')[0].split()  # in points
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]
-    return Drawing(f"{viewbox[0] if viewbox else ''}>{body}", description, round(figure.get_figwidth() * 96), caption)
+    return Drawing(f'viewBox="0 0 {width} {height}">{body}', description, round(float(width) * 96 / 72), caption)
 
 
 def blank(ax: "Axes", title: str = "") -> "Axes":
@@ -89,27 +91,21 @@ def blank(ax: "Axes", title: str = "") -> "Axes":
 def number_grid(
     ax: "Axes",
     values: Any,
-    marked: Collection[tuple[int, int]] = (),
     color: str = BLUE,
     shade: Any = None,
     title: str = "",
 ) -> "Axes":
-    """Draw a matrix as squares with their numbers, the `marked` (row, column) ones framed and tinted.
-
-    `shade`, of the same shape and from 0 to 1, tints every square that much. NaN leaves a square without a number.
-    """
+    """Draw a matrix as squares with their numbers; `shade`, of its shape and from 0 to 1, tints each that much."""
     from matplotlib.patches import Rectangle
 
     values = np.asarray(values, dtype=float)
     rows, columns = values.shape
     blank(ax, title).set(xlim=(-0.05, columns + 0.05), ylim=(rows + 0.05, -0.05))
     for (i, j), value in np.ndenumerate(values):
-        tint = 0.45 if (i, j) in marked else 0.0 if shade is None else 0.7 * float(shade[i][j])
+        tint = 0.0 if shade is None else 0.7 * float(shade[i][j])
         ax.add_patch(Rectangle((j, i), 1, 1, facecolor=(color, tint), edgecolor="0.55", linewidth=0.6))
-        if np.isfinite(value):
-            ax.text(j + 0.5, i + 0.53, f"{value + 0.0:g}".replace("-", "\u2212"), ha="center", va="center", color=INK)
-    for i, j in marked:
-        ax.add_patch(Rectangle((j, i), 1, 1, facecolor="none", edgecolor=color, linewidth=1.6))
+        text = f"{value + 0.0:g}".replace("-", "\u2212")  # + 0.0 turns a negative zero into zero
+        ax.text(j + 0.5, i + 0.53, text, ha="center", va="center", color=INK)
     return ax
 
 

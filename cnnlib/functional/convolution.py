@@ -189,6 +189,7 @@ class ConvTranspose2dCache(NamedTuple):
     y_shape: tuple[int, ...]
 
 
+@operation
 def conv_transpose2d(
     x: Array,
     weight: Array,
@@ -209,7 +210,7 @@ def conv_transpose2d(
     weight : (O, C/groups, kh, kw), as of the convolution that is transposed
     bias : (C,), or None
     output_padding : rows and columns at the far edge of y that the convolution would have left unread; less than stride
-        or dilation
+        (torch also takes more, up to dilation)
 
     Returns
     -------
@@ -226,8 +227,8 @@ def conv_transpose2d(
     spaced, more = pair("dilation", dilation, 1), pair("output_padding", output_padding, 0)
     if x.shape[1] != weight.shape[0]:
         raise ValueError(f"x must have one channel for each filter: {weight.shape[0]}, but has {x.shape[1]}")
-    if any(more[a] >= max(steps[a], spaced[a]) for a in (0, 1)):
-        raise ValueError(f"output_padding={more} must be less than stride={steps} or dilation={spaced}")
+    if any(more[a] >= steps[a] for a in (0, 1)):
+        raise ValueError(f"output_padding={more} must be less than stride={steps}: more would be another output")
     size = [
         (x.shape[2 + a] - 1) * steps[a] - 2 * padded[a] + spaced[a] * (weight.shape[2 + a] - 1) + more[a] + 1
         for a in (0, 1)
@@ -243,6 +244,7 @@ def conv_transpose2d(
     return y, ConvTranspose2dCache(x, weight, bias is not None, geometry, y_shape)
 
 
+@operation
 def conv_transpose2d_backward(dy: Array, cache: ConvTranspose2dCache) -> tuple[Array, Array, Array | None]:
     """Return dx, dweight and dbias: dx by the convolution itself, dweight with x and dy in each other's place."""
     x, weight, has_bias, g, y_shape = cache
@@ -262,6 +264,7 @@ class SparseConv2dCache(NamedTuple):
     links: list[tuple[int, int]]
 
 
+@operation
 def sparse_conv2d(
     x: Array, weight: Array, bias: Array | None, table: ConnectionTable
 ) -> tuple[Array, SparseConv2dCache]:
@@ -299,6 +302,7 @@ def sparse_conv2d(
     return y, SparseConv2dCache(cache, links)
 
 
+@operation
 def sparse_conv2d_backward(
     dy: Array, cache: SparseConv2dCache, need_dx: bool = True
 ) -> tuple[Array | None, Array, Array | None]:

@@ -295,6 +295,7 @@ def subsample2d_backward(dy: Array, cache: Subsample2dCache) -> tuple[Array, Arr
     return dx, xp.sum(dy * total, axis=(0, 2, 3)), xp.sum(dy, axis=(0, 2, 3))
 
 
+@operation
 def max_unpool2d(x: Array, switches: Any) -> tuple[Array, Any]:
     """Put each value back where the maximum was found, and 0 elsewhere; return the result and a cache.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as TF
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 
 # The same examples on every machine and in every run: what is red stays red.
@@ -114,17 +114,97 @@ def mse_loss(draw):
     return (x, numbers(draw, x.shape)), ()
 
 
+@st.composite
+def conv_transpose2d(draw):
+    groups, (_, weight, _), (stride, padding, dilation, _) = 1, *draw(conv2d())
+    groups = draw(st.sampled_from([g for g in (1, 2, 3) if weight.shape[0] % g == 0]))
+    x = numbers(draw, (draw(st.integers(1, 3)), weight.shape[0], draw(st.integers(1, 4)), draw(st.integers(1, 4))))
+    bias = draw(st.sampled_from([None, numbers(draw, (weight.shape[1] * groups,))]))
+    (strides, pads, gaps), more = ((v, v) if isinstance(v, int) else v for v in (stride, padding, dilation)), []
+    for a in (0, 1):
+        more.append(draw(st.integers(0, strides[a] - 1)))
+        size = (x.shape[2 + a] - 1) * strides[a] - 2 * pads[a] + gaps[a] * (weight.shape[2 + a] - 1) + more[a] + 1
+        assume(size > 0)
+    return (x, weight, bias), (stride, padding, tuple(more), groups, dilation)
+
+
+@st.composite
+def sparse_conv2d(draw):
+    channels, filters, size = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    reads = st.sets(st.integers(0, channels - 1), min_size=1).map(lambda s: tuple(sorted(s)))
+    table = tuple(draw(reads) for _ in range(filters))
+    x = numbers(draw, (2, channels, size + draw(st.integers(0, 3)), size + draw(st.integers(0, 3))))
+    return (x, numbers(draw, (sum(map(len, table)), size, size)), numbers(draw, (filters,))), (table,)
+
+
+def torch_sparse_conv2d(x, weight, bias, table):
+    """Filter by filter, each on the channels it reads."""
+    starts = np.cumsum([0, *map(len, table)])
+    maps = [TF.conv2d(x[:, list(c)], weight[None, starts[o] : starts[o + 1]]) for o, c in enumerate(table)]
+    return torch.cat(maps, 1) + bias[:, None, None]
+
+
+@st.composite
+def adaptive_avg_pool2d(draw):
+    x = numbers(draw, tuple(draw(st.integers(1, 9)) for _ in range(4)))
+    return (x,), (per_axis(draw, 1, 8)[1],)
+
+
+@st.composite
+def subsample2d(draw):
+    kernel, kernel_size = per_axis(draw, 1, 3)
+    shape = (2, draw(st.integers(1, 3)), *(k * draw(st.integers(1, 3)) + draw(st.integers(0, k - 1)) for k in kernel))
+    return (numbers(draw, shape), numbers(draw, shape[1:2]), numbers(draw, shape[1:2])), (kernel_size,)
+
+
+def torch_subsample2d(x, weight, bias, kernel_size):
+    """The sum of a window by its definition."""
+    total = TF.avg_pool2d(x, kernel_size, divisor_override=1)
+    return total * weight[:, None, None] + bias[:, None, None]
+
+
+@st.composite
+def local_response_norm(draw):
+    shape = (draw(st.integers(1, 2)), draw(st.integers(1, 9)), *draw(st.sampled_from([(), (3,), (3, 2)])))
+    size, alpha = draw(st.integers(1, 7)), draw(st.sampled_from([1e-4, 0.3, 2.0]))
+    return (numbers(draw, shape),), (
+        size,
+        alpha,
+        draw(st.sampled_from([0.75, 0.5, 1.0])),
+        draw(st.sampled_from([1.0, 2.0])),
+    )
+
+
+def torch_local_response_norm(x, size, alpha, beta, k):
+    """torch's own wants three axes."""
+    return TF.local_response_norm(x[..., None] if x.ndim < 3 else x, size, alpha, beta, k).reshape(x.shape)
+
+
+@st.composite
+def rbf(draw):
+    n, d, k = (draw(st.integers(1, 6)) for _ in range(3))
+    return (numbers(draw, (n, d)), numbers(draw, (k, d))), ()
+
+
 CASES = {
+    "adaptive_avg_pool2d": Case(adaptive_avg_pool2d(), TF.adaptive_avg_pool2d, 1),
     "avg_pool2d": Case(pooling(last=1, dilated=False), TF.avg_pool2d, 1),
     "conv2d": Case(conv2d(), TF.conv2d, 3),
+    "conv_transpose2d": Case(conv_transpose2d(), TF.conv_transpose2d, 3),
     "cross_entropy": Case(cross_entropy(), TF.cross_entropy, 1),
     "flatten": Case(flatten(), torch.flatten, 1),
     "linear": Case(linear(), TF.linear, 3),
+    "local_response_norm": Case(local_response_norm(), torch_local_response_norm, 1),
     "log_softmax": Case(log_softmax(), TF.log_softmax, 1),
     "max_pool2d": Case(pooling(last=0, dilated=True), TF.max_pool2d, 1),
     "mse_loss": Case(mse_loss(), TF.mse_loss, 1),
+    "rbf": Case(rbf(), lambda x, codes: ((x[:, None] - codes) ** 2).sum(2), 2),
     "relu": Case(elementwise(), TF.relu, 1),
+    "scaled_tanh": Case(elementwise(), lambda x: 1.7159 * torch.tanh(2 / 3 * x), 1),
     "sigmoid": Case(elementwise(), torch.sigmoid, 1),
+    "softmax": Case(log_softmax(), torch.softmax, 1),
+    "sparse_conv2d": Case(sparse_conv2d(), torch_sparse_conv2d, 3),
+    "subsample2d": Case(subsample2d(), torch_subsample2d, 3),
     "tanh": Case(elementwise(), torch.tanh, 1),
 }
 

@@ -34,10 +34,10 @@ def backward_of(name):
 
 def test_every_operation_is_tested():
     operations = {name.removesuffix("_backward") for name in F.__all__ if name.endswith("_backward")}
-    assert operations == set(CASES)
-    assert operations | {f"{name}_backward" for name in operations} | {"GeometryError", "conv_output_size"} == set(
-        F.__all__
-    )
+    elsewhere = {"batch_norm", "dropout", "max_unpool2d"}  # they take more than arrays: test_stateful_operations.py
+    assert operations == set(CASES) | elsewhere
+    others = {"ConnectionTable", "GeometryError", "conv_output_size"}
+    assert operations | {f"{name}_backward" for name in operations} | others == set(F.__all__)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -45,9 +45,7 @@ def test_forward_and_gradients(engine, name):
     """The operation and its readable reference say what torch says, in any memory layout, and change no input."""
     case = CASES[name]
 
-    @settings(
-        SETTINGS, max_examples=EXAMPLES.get(name, 60) // (4 if engine.name == "array_api_strict" else 1)
-    )
+    @settings(SETTINGS, max_examples=EXAMPLES.get(name, 60) // (4 if engine.name == "array_api_strict" else 1))
     @given(
         case.calls,
         st.sampled_from(["float64", "float64", "float32"]),
@@ -57,9 +55,7 @@ def test_forward_and_gradients(engine, name):
         arrays, arguments = call
         arrays = [a if a is None or a.dtype.kind == "i" else a.astype(dtype) for a in arrays]
         y, dy, gradients = by_torch(case, arrays, arguments)
-        laid = [
-            None if a is None else engine.array(a, layout) for a, layout in zip(arrays, layouts, strict=False)
-        ]
+        laid = [None if a is None else engine.array(a, layout) for a, layout in zip(arrays, layouts, strict=False)]
         laid_dy = engine.array(dy, layouts[-1])
         for run in (lambda op: op, lambda op: op.reference):
             found, cache = run(getattr(F, name))(*laid, *arguments)
@@ -104,16 +100,24 @@ def _normal(*shape):
 
 _APART = np.random.default_rng(3).permutation(2 * 2 * 7 * 6).reshape(2, 2, 7, 6) / 10 - 8.35  # no ties, no zeros
 NUMERIC = {
+    "adaptive_avg_pool2d": ((_normal(2, 2, 5, 4),), ((3, 2),)),
     "avg_pool2d": ((_normal(2, 2, 7, 6),), ((3, 2), 2, 1, True, False)),
     "conv2d": ((_normal(2, 4, 7, 6), _normal(6, 2, 3, 2), _normal(6)), ((2, 1), (1, 2), (1, 2), 2)),
+    "conv_transpose2d": ((_normal(2, 4, 3, 4), _normal(4, 3, 3, 2), _normal(6)), (2, (1, 0), (1, 0), 2, (1, 2))),
     "cross_entropy": ((_normal(4, 3), np.array([0, 2, 2, 1])), ()),
     "flatten": ((_normal(2, 3, 2),), (1,)),
     "linear": ((_normal(3, 5), _normal(4, 5), _normal(4)), ()),
+    "local_response_norm": ((_normal(2, 6, 3, 2),), (4, 0.5, 0.75, 2.0)),
     "log_softmax": ((_normal(3, 4),), (1,)),
     "max_pool2d": ((_APART,), ((3, 2), (2, 1), 1, (1, 2), True)),
     "mse_loss": ((_normal(3, 4), _normal(4, 3).T), ()),
+    "rbf": ((_normal(3, 5), _normal(4, 5)), ()),
     "relu": ((_APART,), ()),
+    "scaled_tanh": ((_normal(3, 4),), ()),
     "sigmoid": ((_normal(3, 4),), ()),
+    "softmax": ((_normal(3, 4),), (1,)),
+    "sparse_conv2d": ((_normal(2, 3, 4, 5), _normal(5, 2, 2), _normal(3)), (((0, 1), (2,), (0, 2)),)),
+    "subsample2d": ((_normal(2, 3, 4, 6), _normal(3), _normal(3)), ((2, 3),)),
     "tanh": ((_normal(3, 4),), ()),
 }
 
