@@ -50,15 +50,25 @@ class Concat(_Named):
     Backward, each part gets its own channels of the gradient; the input was used by all, so their gradients add.
     """
 
+    _channels: tuple[int, ...] = ()
+
     def __call__(self, x: Array) -> Array:
         outputs = [part(x) for part in self._parts.values()]
-        self._channels = [y.shape[1] for y in outputs]
+        self._channels = tuple(y.shape[1] for y in outputs)
         return namespace(x).concat(outputs, axis=1)
 
     def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
+        if not self._channels:
+            raise RuntimeError("Concat.backward needs a forward pass before it")
+        if dy.shape[1] != sum(self._channels):
+            raise ValueError(
+                f"dy must have the channels of all parts, {' + '.join(map(str, self._channels))} = "
+                f"{sum(self._channels)}, but its shape is {tuple(dy.shape)}"
+            )
         dx, start = None, 0
         for part, channels in zip(self._parts.values(), self._channels, strict=True):
             asked = part.backward(dy[:, start : start + channels, ...], need_input_grad)
-            dx = asked if dx is None else dx + asked
+            if need_input_grad:
+                dx = asked if dx is None else dx + asked
             start += channels
         return dx
