@@ -1,18 +1,10 @@
 import { button, choice, clamp, format, h, mount, random, range, select, setAll, stepper } from "./toolkit.js";
+import { outputSize, sizeRule, span, suggestions, unreadRows } from "./windows.js";
 import { GRID_STYLE, grid, tint } from "./grid.js";
 
 export const LIMITS = { size: [1, 11], kernel: [1, 5], stride: [1, 4], padding: [0, 3], dilation: [1, 3] };
 
-// Rows that a kernel of `kernel` taps, `dilation` apart, spans.
-export const span = (kernel, dilation) => dilation * (kernel - 1) + 1;
-
-// floor((size + 2 padding - span) / stride) + 1; 0 where the kernel does not fit.
-export function outputSize({ size, kernel, stride, padding, dilation }) {
-  const free = size + 2 * padding - span(kernel, dilation);
-  return free < 0 ? 0 : Math.floor(free / stride) + 1;
-}
-
-// The products that make up output (row, col): one for each channel and tap. input (C, N, N), kernel (C, K, K).
+// The products that make up output (row, col): one for each channel and tap. input (C, W, W), kernel (C, F, F).
 // (y, x) is the place in the padded input, `value` is 0 there outside the input.
 export function terms(input, kernel, { stride, padding, dilation }, [row, col]) {
   return kernel.flatMap((slice, channel) => slice.flatMap((line, i) => line.map((weight, j) => {
@@ -27,25 +19,6 @@ export function conv2d(input, kernel, geometry) {
   const count = outputSize({ ...geometry, size: input[0].length, kernel: kernel[0].length });
   return range(count).map((row) => range(count).map((col) =>
     terms(input, kernel, geometry, [row, col]).reduce((sum, { weight, value }) => sum + weight * value, 0)));
-}
-
-// Which rows (and, the grid being square, columns) of the padded input no output position reads.
-export function unreadRows(shape) {
-  const read = new Set(range(outputSize(shape)).flatMap((out) => range(shape.kernel).map((tap) => out * shape.stride + tap * shape.dilation)));
-  return range(shape.size + 2 * shape.padding).filter((row) => !read.has(row));
-}
-
-// For a kernel that does not fit: the nearest value of each single argument that would make it fit, within the limits.
-export function suggestions(shape) {
-  const { size, kernel, padding, dilation } = shape;
-  const room = size + 2 * padding;
-  const nearest = {
-    padding: Math.ceil((span(kernel, dilation) - size) / 2),
-    dilation: Math.floor((room - 1) / (kernel - 1)),
-    kernel: Math.floor((room - 1) / dilation) + 1,
-    size: span(kernel, dilation) - 2 * padding,
-  };
-  return Object.entries(nearest).filter(([name, value]) => value >= LIMITS[name][0] && value <= LIMITS[name][1]).map(([name, value]) => ({ [name]: value }));
 }
 
 // Square kernels of any size; `channels` shares the averaging ones out over the depth.
@@ -144,7 +117,7 @@ export function render({ model, el }) {
   const inputs = select({ label: "Input", options: [...INPUTS, OWN], onchange: (name) => name !== "own" && change({ input: presetInput(name, shape().size, channels()) }) });
   const kernels = select({ label: "Kernel", options: [...KERNELS, OWN], onchange: (name) => name !== "own" && change({ kernel: presetKernel(name, shape().kernel, channels()) }) });
   const depth = choice({ label: "Channels", options: [[1, "1"], [3, "3"]], onchange: deepen });
-  const steppers = Object.fromEntries([["size", "Input N"], ["kernel", "Kernel K"], ["stride", "Stride S"], ["padding", "Padding P"], ["dilation", "Dilation D"]].map(([name, label]) =>
+  const steppers = Object.fromEntries([["size", "Input W"], ["kernel", "Kernel F"], ["stride", "Stride S"], ["padding", "Padding P"], ["dilation", "Dilation D"]].map(([name, label]) =>
     [name, stepper({ label, min: LIMITS[name][0], max: LIMITS[name][1], onchange: (value) => resize(name, value) })]));
 
   const cards = h("div", { class: "cards" });
@@ -290,12 +263,11 @@ export function render({ model, el }) {
       const room = span(now.kernel, dilation);
       problem.replaceChildren(
         h("p", { text: `This kernel does not fit: ${now.kernel} taps, ${dilation} apart, span ${dilation}·(${now.kernel} − 1) + 1 = ${room} rows, but the padded input has only ${now.size} + 2·${padding} = ${padded}. The nearest values that work:` }),
-        h("div", { class: "row" }, suggestions(now).map((patch) => Object.entries(patch).map(([name, value]) => button(`${WORDS[name]} ${name === "size" || name === "kernel" ? `${value}×${value}` : value}`, () => resize(name, value))))));
+        h("div", { class: "row" }, suggestions(now, LIMITS).map((patch) => Object.entries(patch).map(([name, value]) => button(`${WORDS[name]} ${name === "size" || name === "kernel" ? `${value}×${value}` : value}`, () => resize(name, value))))));
       ui.say(problem.firstChild.textContent);
     }
     const free = padded - span(now.kernel, dilation);
-    const fraction = `⌊(N + 2P − D(K − 1) − 1) / S⌋ + 1 = ⌊(${now.size} + 2·${padding} − ${dilation}·${now.kernel - 1} − 1) / ${stride}⌋ + 1`;
-    size.replaceChildren(h("b", { text: "Output size " }), count ? `${fraction} = ⌊${free} / ${stride}⌋ + 1 = ` : `${fraction}: ${format(free)} is negative, no output`, count ? h("b", { text: String(count) }) : "");
+    size.replaceChildren(h("b", { text: "Output size " }), sizeRule(now), count ? h("b", { text: String(count) }) : "");
     const rest = count ? free % stride : 0;
     const plural = lost.size > 1 ? "s" : "";
     const which = [...lost].map((row) => row + 1).join(", ");

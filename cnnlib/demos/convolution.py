@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from cnnlib import functional
 
 from . import picture
-from .demo import Demo
+from .demo import Demo, check_range
 
 # The reach of the figure's controls. Geometry that does not fit is no error here: the figure explains it.
 LIMITS = {"size": (1, 11), "kernel": (1, 5), "stride": (1, 4), "padding": (0, 3), "dilation": (1, 3)}
@@ -31,7 +31,7 @@ def _planes(values: ArrayLike, name: str) -> list[list[list[float]]]:
     low, high = LIMITS["size" if name == "input" else "kernel"]
     if array.ndim != 3 or array.shape[1] != array.shape[2] or not low <= array.shape[1] <= high:
         raise ValueError(
-            f"{name} must be (N, N) or (C, N, N) with N from {low} to {high}, so that the figure fits a page; "
+            f"{name} must be (W, W) or (C, W, W) with W from {low} to {high}, so that the figure fits a page; "
             f"got {np.shape(values)}"
         )
     if array.shape[0] not in (1, 3):
@@ -48,10 +48,7 @@ def _check(state: dict[str, Any]) -> None:
             f"a kernel is full in depth: it needs as many channels as the input; got {shapes['kernel'][0]} for the "
             f"kernel and {shapes['input'][0]} for the input"
         )
-    for name in ("stride", "padding", "dilation"):
-        low, high = LIMITS[name]
-        if not low <= state[name] <= high:
-            raise ValueError(f"{name} must lie in {low}..{high} in this figure; got {state[name]}")
+    check_range(state, {name: LIMITS[name] for name in ("stride", "padding", "dilation")})
     if len(state["position"]) != 2 or min(state["position"]) < 0:
         raise ValueError(f"position must be the output's [row, column], from 0; got {state['position']}")
 
@@ -70,9 +67,9 @@ def convolution(
     Parameters
     ----------
     input
-        (N, N) or (C, N, N) numbers, C 1 or 3, N up to 11; a 7x7 example if left out.
+        (W, W) or (C, W, W) numbers, C 1 or 3, W up to 11; a 7x7 example if left out.
     kernel
-        (K, K) or (C, K, K) numbers, K up to 5; vertical edges if left out.
+        (F, F) or (C, F, F) numbers, F up to 5; vertical edges if left out.
     stride, padding, dilation
         As in :func:`cnnlib.functional.conv2d`, the same for both axes.
     position

@@ -56,6 +56,13 @@ def _parts(name: str) -> list[str]:
     return list(dict.fromkeys([*needed, name]))
 
 
+def check_range(state: dict[str, Any], limits: dict[str, tuple[float, float]]) -> None:
+    """Raise ValueError for the first entry of the state outside its (lowest, highest) value."""
+    for name, (low, high) in limits.items():
+        if not low <= state[name] <= high:
+            raise ValueError(f"{name} must lie in {low}..{high} in this figure; got {state[name]}")
+
+
 class Demo:
     """A live figure in its start state.
 

@@ -43,6 +43,13 @@ export function format(value, decimals = 2) {
   return text === "0" ? (size > 0 ? `${sign}${size.toExponential(0).replace("-", "−")}` : "0") : sign + text;
 }
 
+// 10⁻⁶ for -6; 4.6·10⁻⁶ for 0.0000046, plainly where that is as short.
+export const power = (exponent) => `10${String(exponent).replace("-", "⁻").replace(/\d/g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit])}`;
+export function scientific(value) {
+  const [digits, exponent] = value.toExponential(1).split("e");
+  return value === 0 || (value >= 1e-3 && value < 1e4) ? format(value, 4) : `${format(Number(digits), 1)}·${power(Number(exponent))}`;
+}
+
 export const grouped = (count) => Math.round(count).toString().replace(/\B(?=(\d{3})+$)/g, ",");
 
 // "-1", "0.5", "1/9", a true minus sign; NaN for anything else.
@@ -139,7 +146,7 @@ export function stepper({ label, min, max, onchange }) {
 
 export function slider({ label, min, max, step, show = format, onchange }) {
   const field = h("input", { type: "range", min, max, step, "aria-label": label, oninput: () => onchange(Number(field.value)) });
-  const output = h("output");
+  const output = h("b", { "aria-hidden": "true" });  // the field says it, by aria-valuetext
   return {
     el: h("label", { class: "slider" }, h("span", { text: label }), field, output),
     update(value) {
@@ -203,11 +210,12 @@ button:focus-visible, select:focus-visible, a:focus-visible, svg:focus-visible, 
 .choice input { position: absolute; inset: 0; opacity: 0; margin: 0; cursor: pointer; width: 100%; height: 100%; }
 .choice label span { display: block; margin: 0; padding: 6px 11px; font-size: 14px; line-height: 22px; color: var(--ink); white-space: nowrap; }
 .choice input:checked + span { background: var(--link); color: var(--paper); }
-.slider { display: grid; grid-template-columns: 1fr auto; gap: 0 8px; align-items: center; min-width: 200px; flex: 1; }
-.slider > span:first-child { grid-column: 1 / 3; margin: 0; }
-.slider input { width: 100%; height: 30px; margin: 0; accent-color: var(--link); cursor: pointer; }
+.slider { display: grid; grid-template-columns: 1fr auto; gap: 0 8px; align-items: baseline; min-width: min(100%, 150px); flex: 1 1 max-content; }
+.slider > span:first-child { margin: 0; }
+.slider input { grid-column: 1 / 3; grid-row: 2; width: 100%; height: 30px; margin: 0; accent-color: var(--link); cursor: pointer; touch-action: pan-y; }
+.slider b { font-weight: 600; font-size: 14px; }
 .slider input:focus-visible { outline: 2.5px solid var(--link); outline-offset: 0; border-radius: 6px; }
-.slider output { min-width: 3.2em; text-align: right; font-weight: 600; }
+.slider b { min-width: 3.2em; text-align: right; font-weight: 600; }
 .math { overflow-wrap: anywhere; line-height: 1.75; }
 .math b { color: var(--mark); font-weight: 650; }
 .note { background: var(--wash); border-left: 3px solid var(--mark); padding: 8px 12px; margin: 10px 0; border-radius: 0 6px 6px 0; }

@@ -1,6 +1,7 @@
 """Live figures under test: run in node against their NumPy twins, and in Chromium with no network."""
 
 import json
+import math
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, 
 from cnnlib import demos
 from cnnlib import functional as F
 from cnnlib.demos.demo import source
+from cnnlib.demos.surfaces import SURFACES
+from cnnlib.module import Parameter
+from cnnlib.optim import SGD
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -32,11 +36,12 @@ def shown(value: float) -> str:
 class Move:
     """One thing a reader does, and the sentence that the figure's status line must then say."""
 
-    how: str  # "key", "mouse" or "touch"
+    how: str  # "key", "mouse", "touch" or "drag"
     role: str
     name: str
-    says: Callable[[], str]
+    says: Callable[[], str | re.Pattern]
     key: str = ""
+    by: tuple[float, float] = (0, 0)  # a drag's way in pixels, from the middle
 
     def do(self, figure: Locator) -> None:
         target = figure.get_by_role(self.role, name=re.compile(self.name)).first
@@ -45,14 +50,110 @@ class Move:
             target.press(self.key)
         elif self.how == "mouse":
             target.click(force=True)
-        else:
+        elif self.how == "touch":
             target.tap(force=True)
+        else:
+            target.scroll_into_view_if_needed()
+            edge = target.bounding_box()
+            x, y = edge["x"] + edge["width"] / 2, edge["y"] + edge["height"] / 2
+            mouse = figure.page.mouse
+            mouse.move(x, y)
+            mouse.down()
+            mouse.move(x + self.by[0], y + self.by[1], steps=8)
+            mouse.up()
 
 
 def _convolution_says(row: int, col: int) -> str:
     state = demos.convolution().state
     y, _ = F.conv2d(np.array([state["input"]], float), np.array([state["kernel"]], float))
     return f"Output row {row + 1}, column {col + 1} of 5 by 5: the 9 products add up to {shown(y[0, 0, row, col])}."
+
+
+def _geometry_says(output: int = 1, **change: object) -> str:
+    arguments = dict(stride=2, padding=1, dilation=1, ceil_mode=False) | change
+    count = F.conv_output_size(12, 3, **arguments)
+    places = [(output - 1) * arguments["stride"] + tap + 1 for tap in range(3)]
+    return f"Output {output} of {count} reads places {', '.join(map(str, places))} of the padded input."
+
+
+def _pooling_says(right: int, down: int = 0, kind: str = "max") -> str:
+    x = np.array(demos.pooling().state["input"], float)
+    moved = np.pad(x, 3)[3 - down : 11 - down, 3 - right : 11 - right]
+    pool = {"max": F.max_pool2d, "average": F.avg_pool2d}[kind]
+    before, after = (pool(image[None, None], 2)[0] for image in (x, moved))
+
+    def part(a: np.ndarray, b: np.ndarray) -> tuple[str, str]:
+        places = int((a != b).sum())
+        share = f"{places} of {a.size} numbers ({int(100 * places / a.size + 0.5)}%)"
+        return share, f"(relative distance {shown(round(np.linalg.norm(b - a) / np.linalg.norm(a), 2))})"
+
+    (i, i_far), (o, o_far) = part(x, moved), part(before, after)
+    says = f"The shift changes {i} of the input {i_far} and {o} of the output {o_far}."
+    if right % 2 or down % 2:
+        says += " It is no multiple of the stride 2, so the output is not even a shifted copy of itself."
+    return says
+
+
+def _shared_gradient_says(weight: tuple[int, int], place: tuple[int, int]) -> str:
+    state = demos.shared_gradient().state
+    x, dy = (np.array(state[name], float) for name in ("input", "gradient"))
+    _, cache = F.conv2d(x[None, None], np.zeros((1, 1, 3, 3)))
+    dw = F.conv2d_backward(dy[None, None], cache)[1][0, 0]
+    one = np.zeros_like(dy)
+    one[place] = dy[place]
+    part = F.conv2d_backward(one[None, None], cache)[1][0, 0]
+    return (
+        f"The gradient of weight row {weight[0] + 1}, column {weight[1] + 1} is {shown(dw[weight])}, the sum of 9 "
+        f"contributions; output row {place[0] + 1}, column {place[1] + 1} adds {shown(part[weight])}."
+    )
+
+
+def _parameters_says(kernel: int = 10, channels: int = 1, bias: int = 0) -> str:
+    units, window = 1000**2, kernel**2 * channels + bias
+    full = units * (1000**2 * channels + bias)
+    return f"Fully connected: {full:,}; Local: {units * window:,}; Local and shared: {window:,}."
+
+
+def _learning_rate_says(rate: float) -> str:
+    words = {
+        0: "Below 1/λ: it comes nearer from one side only.",
+        1: "Between 1/λ and 2/λ: it jumps across the minimum at every step and still converges.",
+        2: "Above 2/λ: every step ends higher than it began. It diverges.",
+    }
+    return f"{words[int(rate)]} Each step multiplies w by {shown(round(1 - rate, 3))}."
+
+
+def _scientific(value: float) -> str:
+    digits, exponent = f"{value:.1e}".split("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return shown(round(value, 4)) if value >= 1e-3 else f"{float(digits):g}·10{raised}"
+
+
+def _descend(surface: str, rate: float, start: tuple[float, float], steps: int) -> np.ndarray:
+    gradient = SURFACES[surface][1]
+    w = Parameter(np.array(start))
+    sgd, seen = SGD([w], lr=rate), [w.data.copy()]
+    for _ in range(steps):
+        w.grad = gradient(w.data)
+        sgd.step()
+        seen.append(w.data.copy())
+    return np.array(seen)
+
+
+def _optimizers_says(steps: int, surface: str = "valley", start: tuple[float, float] = (-1.6, 1.0)) -> re.Pattern:
+    # The order of the six is theirs; the sentence must hold plain descent's true error.
+    error = SURFACES[surface][0](_descend(surface, 0.04, start, steps)[-1])
+    return re.compile(f"^After {steps} steps, error above the least: .*SGD {re.escape(_scientific(error))}[,.]")
+
+
+def _saddle_says(rate: float = 0.1, exponent: int = -6) -> str:
+    y = _descend("saddle", rate, (-1.5, 10.0**exponent), 400)[:, 1]
+    guess = math.log(0.5 / 10.0**exponent) / math.log(1 + rate)
+    raised = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return (
+        f"It leaves the ridge at step {np.flatnonzero(np.abs(y) > 0.5)[0]}. Without noise, y grows by 1 + η a step: "
+        f"about ln(0.5 / 10{raised}) / ln(1 + {shown(rate)}) = {round(guess)} steps."
+    )
 
 
 MOVES = {
@@ -63,6 +164,56 @@ MOVES = {
         Move("touch", "gridcell", "output row 4 column 2:", lambda: _convolution_says(3, 1)),
         Move("touch", "button", "next output", lambda: _convolution_says(0, 1)),
     ],
+    "geometry": [
+        Move("key", "slider", "Output", lambda: _geometry_says(2), key="ArrowRight"),
+        Move("mouse", "radio", "Ceil", lambda: _geometry_says(ceil_mode=True)),
+        Move("touch", "button", "increase Stride S", lambda: _geometry_says(stride=3)),
+    ],
+    "learning_rate": [
+        Move("key", "slider", "Learning rate", lambda: _learning_rate_says(0.31), key="ArrowRight"),
+        Move("drag", "img", "^Learning rate", lambda: _learning_rate_says(2.25), by=(0.4 * 1206, 0)),
+        Move("touch", "img", "^Learning rate", lambda: _learning_rate_says(1.25)),
+    ],
+    "optimizers": [
+        Move("key", "slider", "Step", lambda: _optimizers_says(61), key="ArrowRight"),
+        Move("drag", "img", "^The valley", lambda: _optimizers_says(60, start=(-0.05, -0.1)), by=(0, 0)),
+        Move("mouse", "radio", "Plateau", lambda: _optimizers_says(60, "plateau")),
+        Move("touch", "checkbox", "Momentum", lambda: re.compile("^((?!Momentum).)*$")),
+    ],
+    "parameters": [
+        Move("key", "slider", "Window side", lambda: _parameters_says(kernel=9), key="ArrowLeft"),
+        Move("mouse", "radio", "RGB", lambda: _parameters_says(channels=3)),
+        Move("touch", "radio", "Yes", lambda: _parameters_says(bias=1)),
+    ],
+    "pooling": [
+        Move("key", "slider", "Shift right", lambda: _pooling_says(2), key="ArrowRight"),
+        Move("drag", "grid", "Input, shifted", lambda: _pooling_says(2, -1), by=(34, -34)),
+        Move("mouse", "radio", "Average", lambda: _pooling_says(1, kind="average")),
+        Move("touch", "button", "no shift", lambda: "No shift yet: drag the input, or use the sliders."),
+    ],
+    "saddle": [
+        Move("key", "slider", "Start off", lambda: _saddle_says(exponent=-5), key="ArrowRight"),
+        Move("mouse", "slider", "Learning rate", lambda: _saddle_says(rate=0.25)),
+        Move("touch", "slider", "Start off", lambda: _saddle_says(exponent=-8)),
+    ],
+    "shared_gradient": [
+        Move("key", "gridcell", "dw row 1 column 1:", lambda: _shared_gradient_says((0, 1), (0, 0)), key="ArrowRight"),
+        Move(
+            "mouse", "gridcell", "contribution of output row 2 column 1:", lambda: _shared_gradient_says((0, 0), (1, 0))
+        ),
+        Move("touch", "gridcell", "dw row 3 column 3:", lambda: _shared_gradient_says((2, 2), (0, 0))),
+    ],
+}
+# What is moved across while frames are counted.
+SWEEPS = {
+    "convolution": ("grid", "Output"),
+    "geometry": ("slider", "Output"),
+    "learning_rate": ("img", "^Learning rate"),
+    "optimizers": ("img", "^The valley"),
+    "parameters": ("slider", "Units"),
+    "pooling": ("grid", "Input, shifted"),
+    "saddle": ("slider", "Step"),
+    "shared_gradient": ("grid", "Gradient of the weights"),
 }
 FIGURES = [name for name in demos.__all__ if name != "Demo"]
 
@@ -108,8 +259,8 @@ class Reader:
         self.requests: list[str] = []
         self.errors: list[str] = []
 
-    def open(self, *shown: demos.Demo, page_attributes: str = "") -> Page:
-        page = self.context.new_page()
+    def open(self, *shown: demos.Demo, page_attributes: str = "", page: Page | None = None) -> Page:
+        page = page or self.context.new_page()
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         page.on("request", lambda request: self.requests.append(request.url))
@@ -144,9 +295,15 @@ def reader(chromium: Browser, tmp_path: Path) -> Iterator[Callable[..., Reader]]
 
 
 @pytest.fixture
-def says() -> Callable[[Locator, str], None]:
+def says() -> Callable[[Locator, str | re.Pattern], None]:
     """Wait until the figure's status line says the sentence."""
     return lambda figure, sentence: expect(figure.get_by_role("status")).to_have_text(sentence)
+
+
+@pytest.fixture
+def sweep(figure_name: str) -> tuple[str, str]:
+    """Role and name of what the figure's reader drags."""
+    return SWEEPS[figure_name]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

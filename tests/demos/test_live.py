@@ -73,11 +73,11 @@ def _address(server, folder):
 
 def run(cell: Locator) -> None:
     """Run a cell as a reader does; JupyterLab drops a run that falls into the moment its session gets ready."""
-    for _ in range(10):
+    for _ in range(4):
         cell.locator(".cm-content").click()
         cell.page.keyboard.press("Shift+Enter")
         try:
-            return expect(cell.locator(".jp-InputPrompt")).not_to_have_text("[ ]:", timeout=3_000)
+            return expect(cell.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]"), timeout=15_000)
         except AssertionError:
             continue
     raise AssertionError("the cell never ran")

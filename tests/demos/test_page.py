@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
@@ -92,18 +93,55 @@ def test_every_control_shows_its_focus(reader, figure_name):
     assert seen and all(shows is True for shows in seen), seen
 
 
+class MainThread:
+    """The page's main thread by its own clock, which stands still while other processes have the processor."""
+
+    def __init__(self, page):
+        self.session = page.context.new_cdp_session(page)
+        self.session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def milliseconds(self):
+        metrics = {one["name"]: one["value"] for one in self.session.send("Performance.getMetrics")["metrics"]}
+        return 1000 * metrics["TaskDuration"]
+
+
 def test_first_draw_within_a_tenth_of_a_second(reader, figure_name):
-    # The least of several loads: what else the machine does can only add to it.
-    own = reader()
-    drawn = "performance.getEntriesByName('cnnlib-demo-drawn').length === 1"
-    passed = "performance.measure('d', 'cnnlib-demo-start', 'cnnlib-demo-drawn').duration"
-    times = []
-    for _ in range(7):
-        page = own.open(getattr(demos, figure_name)())
-        page.wait_for_function(drawn)
-        times.append(page.evaluate(passed))
+    # All that the page costs until the figure is drawn, reading it included. The start-up work of the browser itself
+    # falls into the first page now and then, so the best of a few counts.
+    own, spent = reader(), []
+    while len(spent) < 4 and min(spent, default=np.inf) > 100:
+        page = own.context.new_page()
+        thread = MainThread(page)
+        own.open(getattr(demos, figure_name)(), page=page)
+        page.wait_for_function("performance.getEntriesByName('cnnlib-demo-drawn').length === 1")
+        spent.append(thread.milliseconds())
         page.close()
-    assert min(times) <= 100, times
+    assert min(spent) <= 100, spent
+
+
+def test_sixty_frames_a_second_while_dragged(reader, figure_name, sweep):
+    page = reader().open(getattr(demos, figure_name)())
+    role, name = sweep
+    target = live(page, figure_name).get_by_role(role, name=re.compile(name)).first
+    target.scroll_into_view_if_needed()
+    edge = target.bounding_box()
+    page.evaluate(
+        """() => {
+            window.frames = 0;
+            const tick = () => { window.frames += 1; requestAnimationFrame(tick); };
+            requestAnimationFrame(tick);
+        }"""
+    )
+    thread = MainThread(page)
+    y = edge["y"] + edge["height"] * 0.6
+    page.mouse.move(edge["x"] + 5, y)
+    page.mouse.down()
+    frames, spent = page.evaluate("window.frames"), thread.milliseconds()
+    for step in range(60):
+        page.mouse.move(edge["x"] + 5 + (edge["width"] - 10) * step / 59, y)
+    page.mouse.up()
+    frames, spent = page.evaluate("window.frames") - frames, thread.milliseconds() - spent
+    assert spent / frames <= 1000 / 60, (spent, frames)
 
 
 def test_a_convolution_that_does_not_fit_offers_ways_out(reader):

@@ -40,10 +40,10 @@ def test_the_text_alternative_stands_in_a_terminal(figure_name):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (dict(input=np.zeros((7, 6))), r"\(N, N\).*got \(7, 6\)"),
+        (dict(input=np.zeros((7, 6))), r"\(W, W\).*got \(7, 6\)"),
         (dict(input=np.zeros((2, 7, 7)), kernel=np.zeros((2, 3, 3))), "1 or 3 channels; got 2"),
         (dict(input=np.zeros((3, 7, 7))), "as many channels as the input; got 1 for the kernel and 3"),
-        (dict(kernel=np.zeros((6, 6))), "N from 1 to 5"),
+        (dict(kernel=np.zeros((6, 6))), "W from 1 to 5"),
         (dict(input=np.full((7, 7), np.nan)), "finite"),
         (dict(stride=0), r"stride must lie in 1\.\.4 in this figure; got 0"),
         (dict(padding=9), "padding"),
