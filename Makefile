@@ -26,7 +26,7 @@ test: python system  ## run every test: style, units, notebooks, book, browser, 
 	@.venv/bin/python tools/build_book.py || echo "==> the book did not build; the other tests run all the same"
 	@echo "==> running the tests"
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests chapters --nbval-lax --nbval-current-env \
-	  -n $(WORKERS) --dist loadfile
+	  -n $(WORKERS) --dist loadfile -rs --durations 10
 
 lint: python  ## check the style of code and notebooks
 	@.venv/bin/ruff check .

@@ -74,3 +74,11 @@ def context(context: BrowserContext) -> Iterator[BrowserContext]:
     )
     yield context
     assert not faults, "\n".join(dict.fromkeys(faults))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Report what each page of the book weighs."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        measured = dict(report.user_properties)
+        if report.when == "call" and "requests" in measured:
+            terminalreporter.write_line("{page}: {megabytes:.2f} MB in {requests} requests".format(**measured))

@@ -91,9 +91,9 @@ def test_page_weight(opened: Page, page: Page, address: str, page_name: str, rec
     page.on("response", lambda answer: answers.append(answer))
     open_page(page, f"{address}/{page_name}.html")
     weight = sum(len(answer.body()) for answer in answers if answer.ok)
+    record_property("page", page_name)
     record_property("requests", len(answers))
-    record_property("bytes", weight)
-    print(f"{page_name}: {len(answers)} requests, {weight / 1e6:.2f} MB")
+    record_property("megabytes", weight / 1e6)
     assert 0 < weight <= FIRST_LOAD_LIMIT
 
 
