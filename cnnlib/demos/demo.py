@@ -125,6 +125,7 @@ class Demo:
             float: traitlets.Float,
             str: traitlets.Unicode,
             list: traitlets.List,
+            dict: traitlets.Dict,
         }
         check = self._check
 

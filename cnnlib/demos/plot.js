@@ -47,6 +47,22 @@ export function drag(el, move, pan = "none") {
   el.addEventListener("pointermove", (event) => { if (el.hasPointerCapture(event.pointerId)) move(at(event), "move"); });
 }
 
+// A grey image from values of -1 to 1, (N, N), as large as its place; black and white in every theme.
+export function image(label) {
+  const el = h("canvas", { role: "img", class: "image" });
+  return {
+    el,
+    draw(values, text = label) {
+      const size = values.length;
+      if (el.width !== size) el.width = el.height = size;
+      const pixels = new ImageData(size, size);
+      values.flat().forEach((value, index) => pixels.data.set([...[0, 0, 0].map(() => 127.5 * (1 + Math.max(-1, Math.min(1, value)))), 255], 4 * index));
+      el.getContext("2d").putImageData(pixels, 0, 0);
+      setAll(el, { "aria-label": text });
+    },
+  };
+}
+
 // A list of coloured names; with onchange each is a check box.
 export function legend(entries, onchange) {
   const boxes = entries.map(([name], index) => onchange && h("input", { type: "checkbox", onchange: (event) => onchange(name, event.target.checked) }));
@@ -83,4 +99,5 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 thead th { color: var(--muted); font-size: 12.5px; vertical-align: bottom; }
 tfoot td, tfoot th { font-weight: 650; border-bottom: 0; }
 .scroll { overflow-x: auto; }
+.image { width: 100%; aspect-ratio: 1; image-rendering: pixelated; border: 1px solid var(--line); display: block; }
 `;

@@ -1,5 +1,6 @@
 """Live figures under test: run in node against their NumPy twins, and in Chromium with no network."""
 
+import importlib
 import json
 import math
 import re
@@ -13,12 +14,14 @@ import pytest
 from playwright._impl._driver import compute_driver_executable
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
-from cnnlib import demos
+from cnnlib import cost, demos, models
 from cnnlib import functional as F
 from cnnlib.demos.demo import source
 from cnnlib.demos.surfaces import SURFACES
 from cnnlib.module import Parameter
 from cnnlib.optim import SGD
+
+cells = importlib.import_module("cnnlib.demos.cells")  # the package's name for it is the figure's function
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -156,7 +159,45 @@ def _saddle_says(rate: float = 0.1, exponent: int = -6) -> str:
     )
 
 
+def _cells_says(**change: object) -> str:
+    state = demos.cells().state | change
+    light = cells.stimulus(state["kind"], state["angle"], state["shift"])
+    simple, energy = (shown(round(answer, 2)) for answer in cells.responses(light, state["preferred"]))
+    return f"Simple cell {simple}, complex cell {energy}."
+
+
+def _ilsvrc_says(best: str, rows: int, measure: str = "Top-5, test") -> str:
+    return f"{measure} error, {rows} rows; least: {best}."
+
+
+def _inception_says(form: str = "reduced", module: str = "3a", one: int | None = None) -> str:
+    tables = demos.inception(module).state
+    (first, reduce3, three, reduce5, five, project), depth = tables["filters"], tables["channels"]
+    first = one or first
+    if form == "naive":
+        weights, out, name = depth * (first + 9 * three + 25 * five), first + three + five + depth, "Naive"
+    else:
+        weights = depth * (first + reduce3 + reduce5 + project) + 9 * reduce3 * three + 25 * reduce5 * five
+        out, name = first + three + five + project, "With reductions"
+    return f"{name}: {weights:,} weights, {weights * tables['side'] ** 2:,} multiply-adds, {out} channels."
+
+
+def _receptive_field_says(name: str, row: int) -> re.Pattern:
+    found = cost.table(models.alexnet(), (3, 227, 227))
+    layer = next(one for one in found if one.name == name)
+    side, field, jump = layer.output_shape[1], layer.receptive_field[0], layer.jump[0]
+    return re.compile(
+        f"^{name} of AlexNet: {side}×{side} units, each sees {field}×{field} pixels .* {jump} pixels apart[.]"
+        + (" Here the field reaches beyond the image, into the zero padding[.]$" if row == 0 else "$")
+    )
+
+
 MOVES = {
+    "cells": [
+        Move("key", "slider", "Light turned", lambda: _cells_says(angle=20), key="ArrowRight"),
+        Move("mouse", "radio", "Bar", lambda: _cells_says(kind="bar")),
+        Move("touch", "slider", "direction", lambda: _cells_says(preferred=90)),
+    ],
     "convolution": [
         Move("key", "gridcell", "output row 1 column 1:", lambda: _convolution_says(0, 1), key="ArrowRight"),
         Move("key", "gridcell", "output row 1 column 1:", lambda: _convolution_says(4, 4), key="Control+End"),
@@ -168,6 +209,18 @@ MOVES = {
         Move("key", "slider", "Output", lambda: _geometry_says(2), key="ArrowRight"),
         Move("mouse", "radio", "Ceil", lambda: _geometry_says(ceil_mode=True)),
         Move("touch", "button", "increase Stride S", lambda: _geometry_says(stride=3)),
+    ],
+    "ilsvrc": [
+        Move(
+            "key", "radio", "^All", lambda: _ilsvrc_says("VGG 2014, 1 net, multi-crop & dense, 7%", 5), key="ArrowRight"
+        ),
+        Move("mouse", "radio", "Several", lambda: _ilsvrc_says("GoogLeNet 2014, 7 nets, 6.7%", 8)),
+        Move("touch", "radio", "One", lambda: _ilsvrc_says("VGG 2014, 1 net, multi-crop & dense, 7%", 5)),
+    ],
+    "inception": [
+        Move("key", "slider", "^1×1", lambda: _inception_says(one=72), key="ArrowRight"),
+        Move("mouse", "radio", "Naive", lambda: _inception_says("naive")),
+        Move("touch", "radio", "Naive", lambda: _inception_says("naive")),
     ],
     "learning_rate": [
         Move("key", "slider", "Learning rate", lambda: _learning_rate_says(0.31), key="ArrowRight"),
@@ -191,6 +244,11 @@ MOVES = {
         Move("mouse", "radio", "Average", lambda: _pooling_says(1, kind="average")),
         Move("touch", "button", "no shift", lambda: "No shift yet: drag the input, or use the sliders."),
     ],
+    "receptive_field": [
+        Move("key", "slider", "Layer", lambda: _receptive_field_says("pool2", 1), key="ArrowRight"),
+        Move("drag", "img", "^The 227", lambda: _receptive_field_says("conv2", 0), by=(-130, -130)),
+        Move("touch", "slider", "Layer", lambda: _receptive_field_says("conv3", 1)),
+    ],
     "saddle": [
         Move("key", "slider", "Start off", lambda: _saddle_says(exponent=-5), key="ArrowRight"),
         Move("mouse", "slider", "Learning rate", lambda: _saddle_says(rate=0.25)),
@@ -206,12 +264,16 @@ MOVES = {
 }
 # What is moved across while frames are counted.
 SWEEPS = {
+    "cells": ("slider", "Light moved"),
     "convolution": ("grid", "Output"),
     "geometry": ("slider", "Output"),
+    "ilsvrc": ("radio", "Several"),
+    "inception": ("slider", "Channels in"),
     "learning_rate": ("img", "^Learning rate"),
     "optimizers": ("img", "^The valley"),
     "parameters": ("slider", "Units"),
     "pooling": ("grid", "Input, shifted"),
+    "receptive_field": ("img", "^The 227"),
     "saddle": ("slider", "Step"),
     "shared_gradient": ("grid", "Gradient of the weights"),
 }

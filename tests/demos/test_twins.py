@@ -1,13 +1,15 @@
 """Each figure's arithmetic in JavaScript equals cnnlib's, or NumPy's, on random cases."""
 
+import importlib
 import itertools
 
 import numpy as np
 import pytest
 
-from cnnlib import cost, demos, layers, optim
+from cnnlib import containers, cost, demos, layers, models, optim
 from cnnlib import functional as F
 from cnnlib.demos.surfaces import SURFACES
+from cnnlib.models.googlenet import INCEPTION
 from cnnlib.module import Parameter
 
 CONVOLUTION_LIMITS = dict(size=(1, 11), kernel=(1, 5), stride=(1, 4), padding=(0, 3), dilation=(1, 3))
@@ -256,3 +258,116 @@ def test_the_walk_over_the_saddle(node):
         if noise == 0 and offset < 1e-3:
             (guess,) = node("saddle", [["predicted", dict(offset=offset, rate=rate)]])
             assert guess == pytest.approx(step, abs=3)
+
+
+def test_gabor_fields_stimuli_and_responses(node):
+    cells = importlib.import_module("cnnlib.demos.cells")  # the package's name for it is the figure's function
+    rng = np.random.default_rng(6)
+    for kind in ("stripes", "bar", "stripes", "bar"):
+        angle, preferred, shift = rng.uniform(0, 180), rng.uniform(0, 180), rng.uniform(-1, 1)
+        calls = [["gabor", preferred, 0], ["gabor", preferred, -90]]
+        even, odd, light = node("cells", [*calls, ["stimulus", dict(kind=kind, angle=angle, shift=shift)]])
+        np.testing.assert_allclose(even, cells.gabor(preferred, 0), **CLOSE)
+        np.testing.assert_allclose(odd, cells.gabor(preferred, -90), **CLOSE)
+        np.testing.assert_allclose(light, cells.stimulus(kind, angle, shift), **CLOSE)
+        (found,) = node("cells", [["responses", light, [even, odd]]])
+        simple, energy = cells.responses(np.array(light), preferred)
+        assert (found["simple"], found["complex"]) == pytest.approx((simple, energy), abs=1e-12)
+
+
+def test_a_complex_cell_does_not_mind_where_the_stripes_are_and_a_simple_one_does():
+    cells = importlib.import_module("cnnlib.demos.cells")
+    answers = np.array([cells.responses(cells.stimulus("stripes", 0, shift), 0) for shift in np.linspace(0, 1, 21)])
+    assert np.ptp(answers[:, 1]) < 0.02 * answers[:, 1].max()
+    assert answers[:, 0].min() == 0 and answers[:, 0].max() > 10
+
+
+def naive(channels, filters):
+    one, _, three, _, five, _ = filters
+    return containers.Concat(
+        b1=layers.Conv2d(channels, one, 1),
+        b2=layers.Conv2d(channels, three, 3, padding=1),
+        b3=layers.Conv2d(channels, five, 5, padding=2),
+        b4=layers.MaxPool2d(3, stride=1, padding=1),
+    )
+
+
+def test_inception_costs_are_those_of_real_modules(node):
+    tables = demos.inception().state["modules"]
+    assert {name: tuple(table["filters"]) for name, table in tables.items()} == INCEPTION
+    rows = {row.name: row for row in cost.table(models.googlenet(), (3, 224, 224))}
+    for name, table in tables.items():
+        reduced, plain = node("inception", [["cost", {**table, "form": form}] for form in ("reduced", "naive")])
+        parts = [row for key, row in rows.items() if key.startswith(f"inception{name}.")]
+        assert reduced["weights"] + reduced["biases"] == sum(row.parameters for row in parts)
+        assert reduced["multiplyAdds"] == sum(row.multiply_adds for row in parts)
+        assert (reduced["channels"], table["side"], table["side"]) == rows[f"inception{name}"].output_shape
+        expected = cost.table(
+            naive(table["channels"], table["filters"]), (table["channels"], table["side"], table["side"])
+        )
+        assert plain["weights"] + plain["biases"] == sum(row.parameters for row in expected)
+        assert plain["multiplyAdds"] == sum(row.multiply_adds for row in expected)
+        assert plain["channels"] == expected[-1].output_shape[0]
+
+
+NETWORKS = {
+    "LeNet": (models.lenet, (1, 32, 32)),
+    "AlexNet": (models.alexnet, (3, 227, 227)),
+    "VGG-16": (models.vgg, (3, 224, 224)),
+    "GoogLeNet": (models.googlenet, (3, 224, 224)),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_receptive_fields_are_those_of_the_networks(node, network):
+    make, shape = NETWORKS[network]
+    table = demos.receptive_field().state["networks"][network]
+    (found,) = node("receptive_field", [["fields", table["size"], table["layers"]]])
+    rows = [row for row in cost.table(make(), shape) if row.kind in ("Conv2d", "MaxPool2d", "AvgPool2d", "Concat")]
+    if network == "GoogLeNet":
+        # A module counts as one layer, and the 1x1 convolutions of the stem see nothing more.
+        rows = [row for row in rows if "." not in row.name.removesuffix(".conv") and row.name != "conv2.conv"]
+    seen = [(layer["size"], layer["field"], layer["jump"]) for layer in found]
+    assert seen == [(row.output_shape[1], row.receptive_field[0], row.jump[0]) for row in rows]
+
+
+def test_a_receptive_field_is_where_the_gradient_comes_from(node):
+    stack = [["a", 5, 2, 1, False], ["b", 3, 1, 1, False], ["c", 2, 2, 0, False]]
+    (found,) = node("receptive_field", [["fields", 40, stack]])
+    x, caches = np.ones((1, 1, 40, 1)), []
+    for _, kernel, stride, padding, _ in stack:
+        x, cache = F.conv2d(x, np.ones((1, 1, kernel, 1)), stride=(stride, 1), padding=(padding, 0))
+        caches.append(cache)
+    dy = np.zeros_like(x)
+    dy[0, 0, 4] = 1
+    for cache in reversed(caches):
+        dy, *_ = F.conv2d_backward(dy, cache)
+    touched = np.flatnonzero(dy)
+    last = found[-1]
+    assert x.shape[2] == last["size"]
+    first = last["start"] + 4 * last["jump"]
+    assert (touched[0], touched[-1]) == (first, first + last["field"] - 1)
+
+
+def test_the_filter_of_results(node):
+    state = demos.ilsvrc().state
+    rng = np.random.default_rng(7)
+    options = importlib.import_module("cnnlib.demos.ilsvrc").CHOICES
+    for _ in range(40):
+        chosen = {name: str(rng.choice(choices)) for name, choices in options.items()}
+        (found,) = node("ilsvrc", [["pick", state["rows"], chosen]])
+        wanted = [
+            row
+            for row in state["rows"]
+            if row[chosen["measure"]] is not None
+            and (chosen["nets"] == "any" or (row["nets"] == 1) == (chosen["nets"] == "one"))
+            and chosen["views"] in ("any", row["views"])
+            and chosen["source"] in ("any", row["source"])
+        ]
+        assert found == sorted(wanted, key=lambda row: (row[chosen["measure"]], row["method"]))
+
+
+def test_single_networks_are_compared_as_the_table_prints_them(node):
+    state = demos.ilsvrc().state
+    (found,) = node("ilsvrc", [["pick", state["rows"], {**state, "nets": "one"}]])
+    assert [(row["method"], row["top5test"]) for row in found[:2]] == [("VGG", 7.0), ("GoogLeNet", 7.9)]
