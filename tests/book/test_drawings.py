@@ -16,6 +16,7 @@ def draw(description: str, **options: str) -> plotting.Drawing:
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(4, 2))
     plotting.number_grid(left, [[1, -2], [-0.0, 3]])
+    left.plot([0, 2], [0, 2], color=plotting.INK)
     plotting.pictures([right], [[[0.0, 1.0], [1.0, 0.0]]])
     return plotting.drawing(figure, description, **options)
 
