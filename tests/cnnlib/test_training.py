@@ -111,6 +111,15 @@ def test_evaluation_is_a_mean_over_all_images(device):
     assert accuracy == (logits.argmax(1) == TEST.labels).mean()
 
 
+def test_training_figures_are_means_over_images(device):
+    """With a learning rate of 0 nothing moves, so they are those of an evaluation, the small last batch included."""
+    model = models.lenet(seed=1).to(device)
+    history = training.fit(model, TRAIN, optimizer=optim.SGD(model.parameters(), 0.0), epochs=1, batch_size=100)
+    loss, accuracy = training.evaluate(model, TRAIN)
+    assert history.epochs[0].train_loss == pytest.approx(loss, rel=1e-5)
+    assert history.epochs[0].train_accuracy == accuracy
+
+
 def test_without_a_test_set_there_are_no_test_figures():
     model = models.lenet()
     history = training.fit(model, TRAIN, optimizer=optim.SGD(model.parameters()), epochs=1)
@@ -155,6 +164,4 @@ def test_runs_that_can_not_be(arguments, message):
 def test_labels_that_are_no_classes_end_the_run(device):
     model = models.lenet().to(device)
     with pytest.raises(ValueError, match="0 to 9 for 10 logits, but there is a 10"):
-        training.fit(
-            model, Dataset(TRAIN.images, TRAIN.labels + 1), optimizer=optim.SGD(model.parameters()), epochs=1
-        )
+        training.fit(model, Dataset(TRAIN.images, TRAIN.labels + 1), optimizer=optim.SGD(model.parameters()), epochs=1)
