@@ -103,9 +103,16 @@ def grade(
 
 
 @app.command(name="feedback")
-def write_feedback(results: ResultsFolder) -> None:
+def write_feedback(
+    results: ResultsFolder,
+    course: Annotated[
+        Path | None, typer.Option(help="nbgrader's course folder: add the points that a person gave.")
+    ] = None,
+) -> None:
     """Write the students' pages again from the records."""
     records, title = _records(results)
+    if course:
+        _read_back(course, results, records)
     _write_feedback(results, records, title)
     console.print(f"{len(records)} pages in {results / 'feedback'}")
 
@@ -118,9 +125,14 @@ def write_export(
     due: Annotated[datetime | None, typer.Option(help="Who hands in after this local time is late.")] = None,
     free_days: Annotated[int, typer.Option(min=0, help="Late days that cost nothing.")] = 0,
     percent: Annotated[float, typer.Option(min=0, max=100, help="What each further day begun costs.")] = 10.0,
+    course: Annotated[
+        Path | None, typer.Option(help="nbgrader's course folder: add the points that a person gave.")
+    ] = None,
 ) -> None:
     """Write the grades for a spreadsheet, for Moodle or for Canvas."""
     records, title = _records(results)
+    if course:
+        _read_back(course, results, records)
     target = to or results / f"{layout}.csv"
     late = LatePolicy(due, free_days, percent) if due else None
     try:
@@ -129,6 +141,33 @@ def write_export(
         raise stop(error) from None
     waiting = sum(result.score is None for result in records.values())
     console.print(f"{target}: {len(records)} rows" + (f", {waiting} without a grade yet" if waiting else ""))
+
+
+@app.command()
+def gradebook(
+    results: ResultsFolder,
+    submissions: Annotated[Path, typer.Argument(help="The folder that was graded.")],
+    course: Annotated[Path, typer.Option(help="nbgrader's course folder, with or without a gradebook.db.")],
+) -> None:
+    """Enter the scores into nbgrader's gradebook; formgrader then shows the answers that a person must read."""
+    from autograder import gradebook, source
+    from autograder.submission import UnreadableNotebook, read
+
+    records, _ = _records(results)
+    settings = batch.Results(results).settings
+    try:
+        problem_set = source.load(settings.problem_set, settings.class_seed)
+        gradebook.enter(course, problem_set, records.values())
+        for student, paths in batch.find(submissions, settings.problem_set).items():
+            try:
+                submission = read(paths[0], problem_set) if len(paths) == 1 else None
+            except UnreadableNotebook:
+                submission = None
+            if submission and student in records and submission.digest == records[student].digest:
+                gradebook.show(course, problem_set, records[student], submission)
+    except (ValueError, OSError, batch.RunError) as error:
+        raise stop(error) from None
+    console.print(f"{course / 'gradebook.db'}: {len(records)} submissions of {problem_set.name}")
 
 
 def _roster(path: Path) -> dict[str, object]:
@@ -174,6 +213,16 @@ def _records(folder: Path) -> tuple[dict[str, Result], str]:
         return store.load(), settings.title
     except (ValueError, batch.RunError) as error:
         raise stop(error) from None
+
+
+def _read_back(course: Path, results: Path, records: dict[str, Result]) -> None:
+    from autograder import gradebook, source
+
+    if not (course / "gradebook.db").is_file():
+        raise stop(f"{course} has no gradebook.db: `python -m autograder gradebook` makes one")
+    settings = batch.Results(results).settings
+    problem_set = source.load(settings.problem_set, settings.class_seed)
+    gradebook.read_back(course, problem_set, records.values())
 
 
 def _write_feedback(folder: Path, records: dict[str, Result], title: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from autograder import runner
 from autograder.hole import ask
 from autograder.judge import has_parts, judge
-from autograder.problem_set import Given, ProblemSet, answer_key
+from autograder.problem_set import Given, ProblemSet, Written, answer_key
 from autograder.sandbox import Limits, Run, Sandbox, SandboxError
 from autograder.submission import Submission, UnreadableNotebook, read
 
@@ -35,12 +35,12 @@ class CaseResult:
 
 @dataclass
 class ExerciseResult:
-    """Points of one exercise, why there are none, and its cases."""
+    """Points of one exercise, why there are none, and its cases. `earned` is None until a person has read it."""
 
     grade_id: str
     title: str
     points: float
-    earned: float
+    earned: float | None
     reason: str = ""
     remarks: list[str] = field(default_factory=list)
     cases: list[CaseResult] = field(default_factory=list)
@@ -64,6 +64,18 @@ class Result:
     seconds: float = 0.0
     printed: str = ""
     exercises: list[ExerciseResult] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """Add the exercises up and take the state that follows."""
+        unread = [exercise.title for exercise in self.exercises if exercise.earned is None]
+        if unread:
+            self.state, self.score, self.reason = State.HUMAN, None, f"to be read by a person: {', '.join(unread)}"
+            return
+        self.score = round(sum(exercise.earned for exercise in self.exercises), 4)
+        self.state, self.reason = (State.GRADED, "") if self.score > 0 else (State.ZERO, "")
+        if self.state is State.ZERO:
+            reasons = (exercise.reason or exercise.cases[0].message for exercise in self.exercises)
+            self.reason = "; ".join(dict.fromkeys(reasons))[:1000]
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
@@ -119,13 +131,10 @@ def grade(
         trial = _Trial(problem_set, submission, questions(problem_set, seed))
         result.printed = trial.run(sandbox, limits or Limits())
         result.exercises = trial.exercises()
-        result.score = round(sum(exercise.earned for exercise in result.exercises), 4)
-        result.state = State.GRADED if result.score > 0 else State.ZERO
+        result.exercises += _written(problem_set, submission)
+        result.settle()
     except (UnreadableNotebook, SandboxError, OSError) as error:
         result.reason = str(error)
-    if result.state is State.ZERO:
-        reasons = (exercise.reason or exercise.cases[0].message for exercise in result.exercises)
-        result.reason = "; ".join(dict.fromkeys(reasons))[:1000]
     result.seconds = round(time.monotonic() - started, 3)
     return result
 
@@ -160,6 +169,8 @@ class _Trial:
     def _cells(self) -> list[dict[str, Any]]:
         cells = []
         for cell in self.problem_set.cells:
+            if isinstance(cell, Written):
+                continue
             if isinstance(cell, Given):
                 about = {"source": cell.source, "answer": "", "cases": []}
             elif cell.grade_id in self.defined:
@@ -218,6 +229,17 @@ class _Trial:
                 )
             )
         return results
+
+
+def _written(problem_set: ProblemSet, submission: Submission) -> list[ExerciseResult]:
+    """List the written questions: without points until they are read, 0 where nothing was written."""
+    results = []
+    for grade_id, question in problem_set.written.items():
+        answered = grade_id in submission.written
+        reason = "a person reads this answer" if answered else "not answered"
+        earned = None if answered else 0.0
+        results.append(ExerciseResult(grade_id, question.title, question.points, earned, reason))
+    return results
 
 
 def _hint(message: str, submission: Submission) -> str:

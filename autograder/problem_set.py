@@ -17,14 +17,29 @@ class Given:
 
 @dataclass(frozen=True)
 class Exercise:
-    """An answer cell: the instructor's solution, the stub that students start from, the hidden region that judges."""
+    """An answer cell: the instructor's solution, the stub that students start from, the hidden region that judges.
+
+    `grade_id` is the answer cell's; `check` is that of the check cell below it, where nbgrader keeps the points.
+    """
 
     grade_id: str
+    check: str
     title: str
     points: float
     solution: str
     stub: str
     hidden: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """A question that is answered in words and read by a person, with the rubric that the person reads by."""
+
+    grade_id: str
+    title: str
+    points: float
+    stub: str
+    rubric: str
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,7 @@ class ProblemSet:
     name: str
     title: str
     class_seed: int
-    cells: tuple[Given | Exercise, ...]
+    cells: tuple[Given | Exercise | Written, ...]
 
     @cached_property
     def given(self) -> dict[str, Given]:
@@ -46,10 +61,15 @@ class ProblemSet:
         """Exercises by grade id."""
         return {cell.grade_id: cell for cell in self.cells if isinstance(cell, Exercise)}
 
+    @cached_property
+    def written(self) -> dict[str, Written]:
+        """Written questions by grade id."""
+        return {cell.grade_id: cell for cell in self.cells if isinstance(cell, Written)}
+
     @property
     def points(self) -> float:
-        """Points of all exercises together."""
-        return sum(exercise.points for exercise in self.exercises.values())
+        """Points of all exercises and written questions together."""
+        return sum(cell.points for cell in self.cells if not isinstance(cell, Given))
 
 
 @dataclass(frozen=True)
@@ -71,6 +91,8 @@ def answer_key(problem_set: ProblemSet) -> dict[str, Key]:
     for cell in problem_set.cells:
         if isinstance(cell, Given):
             exec(compile(cell.source, f"<{cell.grade_id}>", "exec"), namespace)
+            continue
+        if isinstance(cell, Written):
             continue
         exec(compile(cell.solution, f"<{cell.grade_id}>", "exec"), namespace)
         exec(compile(cell.hidden, f"<hidden region of {cell.grade_id}>", "exec"), namespace)

@@ -2,6 +2,7 @@
 
 import random
 import re
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -19,7 +20,7 @@ from nbgrader.preprocessors import (
     LockCells,
 )
 
-from autograder.problem_set import Exercise, Given, ProblemSet
+from autograder.problem_set import Exercise, Given, ProblemSet, Written
 
 FOLDER = Path(__file__).resolve().parent.parent / "homework"
 HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS\n(.*?)### END HIDDEN TESTS", re.DOTALL)
@@ -47,6 +48,7 @@ def solution(name: str, class_seed: int = 0) -> NotebookNode:
         for key, choices in about.pop("variants", {}).items()
     }
     template = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),  # for the parts that all sets share
         variable_start_string="<<",
         variable_end_string=">>",
         block_start_string="<%",
@@ -85,11 +87,12 @@ def release(name: str, class_seed: int = 0) -> NotebookNode:
     return notebook
 
 
+@cache
 def load(name: str, class_seed: int = 0) -> ProblemSet:
     """Return the problem set as the grader knows it. Raises ValueError for cells that do not fit together."""
     source = solution(name, class_seed)
     stubs = {cell.id: cell.source for cell in release(name, class_seed).cells}
-    cells: list[Given | Exercise] = []
+    cells: list[Given | Exercise | Written] = []
     title = heading = ""
     answer: NotebookNode | None = None
     for cell in source.cells:
@@ -97,13 +100,17 @@ def load(name: str, class_seed: int = 0) -> ProblemSet:
             title = title or next(iter(re.findall(r"^# (.*)$", cell.source, re.MULTILINE)), "")
             heading = next(iter(re.findall(r"^## (.*)$", cell.source, re.MULTILINE)), heading)
         about = cell.metadata.get("nbgrader")
-        if cell.cell_type != "code" or about is None:
+        if about is None:
             continue
-        if about.grade:
+        if about.grade and about.solution:
+            cells.append(Written(cell.id, heading, about.points, stubs[cell.id], cell.source))
+        elif about.grade:
             hidden = HIDDEN.search(cell.source)
             if hidden is None or answer is None:
                 raise ValueError(f"{name}: the check {cell.id} needs a hidden region and an answer cell above it")
-            cells.append(Exercise(answer.id, heading, about.points, answer.source, stubs[answer.id], hidden[1]))
+            cells.append(
+                Exercise(answer.id, cell.id, heading, about.points, answer.source, stubs[answer.id], hidden[1])
+            )
             answer = None
         elif about.solution:
             answer = cell

@@ -27,11 +27,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Submission:
-    """A student's answers by grade id; an exercise that was not answered has none, or only a remark why."""
+    """A student's answers by grade id: code, or why there is none, and the texts of written answers."""
 
     digest: str
     answers: dict[str, Answer]
     unanswered: dict[str, str]
+    written: dict[str, str]
     defines: frozenset[str]  # all names that its code cells define, for hints
 
 
@@ -78,8 +79,14 @@ def read(path: Path, problem_set: ProblemSet) -> Submission:
             answers[grade_id] = Answer("\n\n".join(found), tuple(dict.fromkeys(remarks)))
         else:
             unanswered[grade_id] = note
+    written = {}
+    for grade_id, question in problem_set.written.items():
+        texts = [cell.source for cell in cells if cell.grade_id == grade_id and cell.source.strip()]
+        texts = [text[:LARGEST_CELL] for text in texts if text.strip() != question.stub.strip()]
+        if texts:
+            written[grade_id] = "\n\n".join(texts)
     defines = frozenset().union(*(cell.defines for cell in cells))
-    return Submission(hashlib.sha256(content).hexdigest(), answers, unanswered, defines)
+    return Submission(hashlib.sha256(content).hexdigest(), answers, unanswered, written, defines)
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,11 @@ def hand_in(tmp_path):
 
 
 @pytest.fixture
-def graded(hand_in, convolution, box):
+def graded(hand_in, box):
     """Hand answers in and grade them."""
 
-    def run(answers, change=None):
-        path = hand_in(answers, change=change)
-        return grade(path, "student", convolution, box, SEED)
+    def run(answers, change=None, set_name="convolution"):
+        path = hand_in(answers, set_name=set_name, change=change)
+        return grade(path, "student", source.load(set_name), box, SEED)
 
     return run

@@ -6,7 +6,7 @@ import pytest
 from autograder import source
 from autograder.grading import questions
 from autograder.hole import ask
-from autograder.judge import judge
+from autograder.judge import has_parts, judge
 from autograder.problem_set import answer_key
 from autograder.runner import as_array, encode
 from tests.grading.conftest import ANSWERS, SEED, typed_answers
@@ -17,7 +17,18 @@ MISCONCEPTIONS = [
     for name, grade_id in HOLES
     for sentence in answer_key(source.load(name))[grade_id].hole.misconceptions
 ]
+SPOIL = [
+    lambda right: 0 * right,
+    lambda right: 0 * right + 1,
+    lambda right: right + 2e-5 * np.abs(right).max(),
+    lambda right: right[..., None],
+    lambda right: np.full(right.shape, np.nan),
+]
 ANSWER_FILES = sorted(ANSWERS.glob("*/*.txt"))
+
+
+def as_sent(value):
+    return tuple(map(as_array, value)) if has_parts(value) else as_array(value)
 
 
 def verdicts(name, grade_id, answer):
@@ -25,7 +36,7 @@ def verdicts(name, grade_id, answer):
     problem_set = source.load(name)
     hole = answer_key(problem_set)[grade_id].hole
     return [
-        judge({"value": encode(as_array(answer(*q.arguments)))}, q.right, q.arguments, hole)
+        judge({"value": encode(as_sent(answer(*q.arguments)))}, q.right, q.arguments, hole)
         for q in questions(problem_set, SEED)[grade_id]
     ]
 
@@ -47,21 +58,21 @@ def test_nothing_lazy_passes_a_single_case(name, grade_id):
     problem_set = source.load(name)
     for question in questions(problem_set, SEED)[grade_id]:
         hole = answer_key(problem_set)[grade_id].hole
-        right = np.asarray(question.right, dtype=float)
-        lazy = [
-            0 * right,
-            0 * right + 1,
-            right + 2e-5 * np.abs(right).max(),
-            right[..., None],
-            np.full(right.shape, np.nan),
-        ]
+        right = question.right
+        if has_parts(right):
+            parts = [np.asarray(part, dtype=float) for part in right]
+            lazy = [(*parts[:n], how(part), *parts[n + 1 :]) for how in SPOIL for n, part in enumerate(parts)]
+            lazy += [parts[0], tuple(parts[:1]), tuple(parts[::-1])]
+        else:
+            lazy = [how(np.asarray(right, dtype=float)) for how in SPOIL]
         lazy += [argument for argument in question.arguments if isinstance(argument, np.ndarray)]
         for answer in lazy:
-            assert judge({"value": encode(answer)}, question.right, question.arguments, hole), (question.title, answer)
+            assert judge({"value": encode(answer)}, right, question.arguments, hole), (question.title, answer)
 
 
 @pytest.mark.parametrize("path", ANSWER_FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_right_answers_in_any_style_get_full_marks(path, graded):
     answers = typed_answers(path)
-    result = graded(answers)
-    assert result.score == result.points, [(e.title, c.title, c.message) for e in result.exercises for c in e.cases]
+    result = graded(answers, set_name=path.parent.name)
+    assert answers.keys() == source.load(path.parent.name).exercises.keys()
+    assert [(e.title, c.title, c.message) for e in result.exercises for c in e.cases if c.message] == []

@@ -9,6 +9,7 @@ import pytest
 
 from autograder import source
 from autograder.grading import State, grade
+from autograder.problem_set import Given
 from tests.grading.conftest import ANSWERS, SEED, typed_answers
 
 SETS = source.names()
@@ -43,12 +44,18 @@ def test_solution_gets_full_marks_and_release_none(name, class_seed, tmp_path, b
         path = tmp_path / "notebook.ipynb"
         nbformat.write(notebook, path)
         result = grade(path, "student", problem_set, box, SEED)
+        for exercise in result.exercises:
+            if exercise.earned is None:  # written: whoever reads it finds it perfect
+                exercise.earned = exercise.points
+        result.settle()
         assert (result.state, result.score) == (state, score), result
 
 
-def test_points_are_stated(convolution):
-    table = re.findall(r"^\| \d\. .*? \| (\d+) \|$", source.release("convolution").cells[0].source, re.MULTILINE)
-    assert [float(points) for points in table] == [e.points for e in convolution.exercises.values()]
+@pytest.mark.parametrize("name", SETS)
+def test_points_are_stated(name):
+    table = re.findall(r"^\| (\d\. .*?) \| (\d+)", source.release(name).cells[0].source, re.MULTILINE)
+    cells = [cell for cell in source.load(name).cells if not isinstance(cell, Given)]
+    assert [(title, float(points)) for title, points in table] == [(cell.title, cell.points) for cell in cells]
 
 
 def run_checks(name, class_seed, answers):

@@ -1,0 +1,96 @@
+"""nbgrader's gradebook: scores go in, a person grades written answers in formgrader, their points come back."""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import nbformat
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.preprocessors import SaveCells
+
+from autograder import source
+from autograder.grading import Result
+from autograder.problem_set import ProblemSet
+from autograder.submission import Submission
+
+
+def enter(course: Path, problem_set: ProblemSet, results: Iterable[Result]) -> None:
+    """Write results into `course/gradebook.db`. Whoever needs a human is marked so there, with no score.
+
+    Points that a person has given stay. Nobody else may write to the database meanwhile.
+    """
+    database = _address(course)
+    course.mkdir(parents=True, exist_ok=True)
+    name = problem_set.name
+    notebook = source.solution(name, problem_set.class_seed)
+    with Gradebook(database) as gradebook:
+        gradebook.update_or_create_assignment(name)
+    SaveCells().preprocess(notebook, {"nbgrader": {"notebook": name, "assignment": name, "db_url": database}})
+    checks = {exercise.grade_id: exercise.check for exercise in problem_set.exercises.values()}
+    with Gradebook(database) as gradebook:
+        for result in results:
+            gradebook.update_or_create_student(result.student)
+            submission = gradebook.update_or_create_submission(name, result.student)
+            earned = {checks.get(e.grade_id, e.grade_id): e.earned for e in result.exercises}
+            for grade in submission.notebooks[0].grades:
+                points = earned.get(grade.name)
+                if points is not None or grade.manual_score is None:
+                    grade.auto_score = points
+                    grade.needs_manual_grade = points is None
+            gradebook.db.commit()
+
+
+def read_back(course: Path, problem_set: ProblemSet, results: Iterable[Result]) -> None:
+    """Give results the points that a person entered, and the state that follows from them."""
+    with Gradebook(_address(course)) as gradebook:
+        for result in results:
+            for exercise in result.exercises:
+                if exercise.grade_id not in problem_set.written:
+                    continue
+                try:
+                    grade = gradebook.find_grade(exercise.grade_id, problem_set.name, problem_set.name, result.student)
+                except MissingEntry:
+                    continue
+                if grade.manual_score is not None and not grade.needs_manual_grade:
+                    exercise.earned, exercise.reason = (
+                        grade.manual_score + (grade.extra_credit or 0),
+                        "read by a person",
+                    )
+            if result.exercises:
+                result.settle()
+
+
+def show(course: Path, problem_set: ProblemSet, result: Result, submission: Submission) -> None:
+    """Write the notebook that formgrader shows: the release with this student's answers and the grader's words.
+
+    Written answers are shown as typed, inside a code fence: a student's markup or script never reaches the page of
+    the person who grades.
+    """
+    notebook = source.release(problem_set.name, problem_set.class_seed)
+    said = {problem_set.exercises[e.grade_id].check: e for e in result.exercises if e.grade_id in problem_set.exercises}
+    for cell in notebook.cells:
+        if cell.id in submission.answers:
+            cell.source = submission.answers[cell.id].source
+        elif cell.id in submission.written:
+            text = submission.written[cell.id]
+            fence = "`" * (3 + max((len(run) for run in _backticks(text)), default=0))
+            cell.source = f"{fence}text\n{text}\n{fence}"
+        elif cell.id in said:
+            words = "\n".join(f"{case.title}: {case.message or 'right'}" for case in said[cell.id].cases)
+            cell.outputs = [nbformat.v4.new_output("stream", text=words)]
+    folder = course / "autograded" / result.student / problem_set.name
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, folder / f"{problem_set.name}.ipynb")
+
+
+def _backticks(text: str) -> list[str]:
+    return "".join(c if c == "`" else " " for c in text).split()
+
+
+def _address(course: Path) -> str:
+    """Return the database's address, with nbgrader's own tools in reach: it calls `alembic` by name."""
+    tools = str(Path(sys.executable).parent)
+    if tools not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([tools, os.environ["PATH"]])
+    return f"sqlite:///{(course / 'gradebook.db').resolve()}"
