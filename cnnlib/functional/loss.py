@@ -1,5 +1,6 @@
 """Losses: one number that says how wrong the outputs are, averaged over the batch."""
 
+from math import prod
 from typing import NamedTuple
 
 from cnnlib.functional._arrays import Array, check_arrays, check_gradient, check_rank, library
@@ -126,10 +127,7 @@ def mse_loss(input: Array, target: Array) -> tuple[Array, Array]:
 @operation
 def mse_loss_backward(dy: float | Array, cache: Array) -> Array:
     r"""Return :math:`\partial L/\partial x_m = \frac{2\delta}{M} (x_m - t_m)` for the scalar :math:`\delta` = `dy`."""
-    count = 1
-    for size in cache.shape:
-        count *= size
-    return cache * (2 * dy / count)
+    return cache * (2 * dy / prod(cache.shape))
 
 
 def _check_labels(xp: object, logits: Array, labels: Array) -> None:
@@ -140,6 +138,8 @@ def _check_labels(xp: object, logits: Array, labels: Array) -> None:
         )
     if not xp.isdtype(labels.dtype, "integral"):
         raise TypeError(f"labels must be integers, the numbers of the classes, not {labels.dtype}")
+    if labels.device != logits.device:
+        raise ValueError(f"arrays lie on different devices: logits on {logits.device}, labels on {labels.device}")
     N, K = logits.shape
     if tuple(labels.shape) != (N,):
         raise ValueError(
