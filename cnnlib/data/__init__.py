@@ -1,18 +1,33 @@
 """Data sets as arrays, and batches of them. `digits` comes with the package; the others are read from files."""
 
-from cnnlib.data._batches import Dataset, DataSplit, batches, shift
+from cnnlib.data._batches import Augmentation, Batches, Dataset, DataSplit, Stream, batches, each, flip, shift
+from cnnlib.data._cifar import CIFAR10_CLASSES, cifar10
 from cnnlib.data._digits import digits, prepare
-from cnnlib.data._idx import DataFileError, fashion_mnist, idx, mnist
+from cnnlib.data._errors import DataFileError
+from cnnlib.data._folder import ColourNoise, ImageFolder, Statistics, View, statistics
+from cnnlib.data._idx import fashion_mnist, idx, mnist
 
 __all__ = [
+    "Augmentation",
+    "Batches",
+    "CIFAR10_CLASSES",
+    "ColourNoise",
     "DataFileError",
     "DataSplit",
     "Dataset",
+    "ImageFolder",
+    "Statistics",
+    "Stream",
+    "View",
     "batches",
+    "cifar10",
     "digits",
+    "each",
     "fashion_mnist",
+    "flip",
     "idx",
     "mnist",
     "prepare",
     "shift",
+    "statistics",
 ]

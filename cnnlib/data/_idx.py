@@ -1,13 +1,8 @@
 """IDX files, the format of MNIST and Fashion-MNIST."""
 
-import contextlib
 import gzip
-import hashlib
-import http.client
 import os
 import struct
-import tempfile
-import urllib.request
 import zlib
 from collections.abc import Callable
 from math import prod
@@ -18,12 +13,10 @@ import numpy as np
 
 from cnnlib.data._batches import Dataset, DataSplit
 from cnnlib.data._digits import prepare
+from cnnlib.data._errors import DataFileError
+from cnnlib.fetch import FetchError, fetch
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-
-
-class DataFileError(ValueError):
-    """A data file that is missing, truncated, or not what it should be."""
 
 
 def idx(path: str | os.PathLike[str]) -> np.ndarray:
@@ -177,23 +170,7 @@ def _found(folder: Path, files: tuple[_File, ...]) -> bool:
 def _download(file: _File, mirror: str, root: Path, say: Callable[[str], None]) -> None:
     url = f"{mirror.rstrip('/')}/{file.name}.gz"
     say(f"{url}: {file.size:,} bytes, md5 {file.md5}")
-    root.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=root, prefix=f".{file.name}.")
     try:
-        digest, size = hashlib.md5(usedforsecurity=False), 0
-        with os.fdopen(handle, "wb") as out, urllib.request.urlopen(url, timeout=60) as answer:
-            while block := answer.read(1 << 20):
-                digest.update(block)
-                size += len(block)
-                out.write(block)
-        if digest.hexdigest() != file.md5:
-            raise DataFileError(
-                f"{url} is not the published file: {size:,} bytes with md5 {digest.hexdigest()}, "
-                f"not {file.size:,} with {file.md5}"
-            )
-        os.replace(partial, root / f"{file.name}.gz")
-    except (OSError, http.client.HTTPException) as error:
-        raise DataFileError(f"{url} could not be fetched: {error}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):  # gone already where all went well
-            os.unlink(partial)
+        fetch(url, root / f"{file.name}.gz", "md5", file.md5, file.size)
+    except FetchError as error:
+        raise DataFileError(str(error)) from error

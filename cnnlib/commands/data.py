@@ -1,0 +1,113 @@
+"""The data sets by name, read and described as `train` and `evaluate` need them."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnnlib import data as datasets
+from cnnlib.data import Augmentation, Batches, DataFileError, ImageFolder, View
+
+
+class Data(StrEnum):
+    """What a network can learn from."""
+
+    digits = "digits"
+    mnist = "mnist"
+    fashion_mnist = "fashion-mnist"
+    cifar10 = "cifar10"
+    folder = "folder"
+
+
+LOAD = {Data.mnist: datasets.mnist, Data.fashion_mnist: datasets.fashion_mnist, Data.cifar10: datasets.cifar10}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A data set: `test` is None if the folder has no `val`; `settings` is what a checkpoint keeps of it."""
+
+    train: Batches
+    test: Batches | None
+    classes: int
+    shape: tuple[int, int, int]
+    augment: Augmentation | None
+    settings: dict[str, Any]
+
+
+def in_memory(data: Data, root: Path | None, download: bool, shift: int | None, flip: bool | None) -> Loaded:
+    """Return a data set of arrays. Unless told, images are shifted, and mirrored if that leaves them what they are."""
+    split = arrays(data, root, download)
+    shape = split.train.images.shape[1:]
+    photographs = data is Data.cifar10
+    shift = (4 if photographs else 2) if shift is None else shift
+    flip = photographs if flip is None else flip
+    steps = ([partial(datasets.shift, pixels=shift)] if shift else []) + ([datasets.flip] if flip else [])
+    augment = None if not steps else steps[0] if len(steps) == 1 else datasets.each(*steps)
+    return Loaded(*split, 10, shape, augment, {"shift": shift, "flip": flip})
+
+
+def arrays(data: Data, root: Path | None, download: bool) -> datasets.DataSplit:
+    """Return a data set of arrays from `root`, or from where it is by default."""
+    if data is Data.digits:
+        return datasets.digits()
+    return LOAD[data](download=download, say=_say, **({} if root is None else {"root": root}))
+
+
+def photographs(
+    root: Path | None,
+    view: View,
+    *,
+    noise: bool,
+    raw_pixels: bool,
+    workers: int,
+    skip_corrupt: int,
+    progress: Callable[[str], None],
+) -> Loaded:
+    """Return the folders `root/train` and, if there is one, `root/val`; colours are measured on the former."""
+    root = needed(root)
+    folder = partial(ImageFolder, workers=workers, skip_corrupt=skip_corrupt, say=_say)
+    train = folder(root / "train", view)
+    test = folder(root / "val", view, train.classes) if (root / "val").exists() else None
+    progress(f"measuring the colours of {root / 'train'}")
+    measured = datasets.statistics(train)
+    settings = {
+        "size": view.size,
+        "resize": view.resize,
+        "augment": view.augment,
+        "noise": noise,
+        "classes": train.classes,
+        "mean": measured.mean.tolist(),
+        "std": [1 / 255] * 3 if raw_pixels else measured.std.tolist(),
+    }
+    train.view = replace(scaled(view, settings), noise=measured.noise if noise else None)
+    if test is not None:
+        test.view = scaled(view, settings)
+    return Loaded(train, test, len(train.classes), (3, view.size, view.size), None, settings)
+
+
+def scaled(view: View, settings: dict[str, Any]) -> View:
+    """Return the view that subtracts and divides by what a run's settings say."""
+    return replace(view, mean=tuple(settings["mean"]), std=tuple(settings["std"]))
+
+
+def needed(root: Path | None) -> Path:
+    """Return the folder, or raise DataFileError with what it should be."""
+    if root is None:
+        raise DataFileError(
+            "--data folder needs --root FOLDER, with FOLDER/train/CLASS/*.jpg and FOLDER/val/CLASS/*.jpg"
+        )
+    return root
+
+
+def count(dataset: Batches) -> int:
+    """Return how many images there are."""
+    return int(np.size(dataset.labels))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,126 @@
+"""Checkpoints that survive: written whole or not at all."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnnlib.functional._arrays import Array
+from cnnlib.module import Module, move
+from cnnlib.optim import Optimizer
+from cnnlib.training.history import Epoch, History, LossScale, UnderWay
+
+_FORMAT = "cnnlib checkpoint 1"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that can't be written, or that is damaged, foreign, or of another network."""
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    model: Module,
+    optimizer: Optimizer | None = None,
+    history: History | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a safetensors file with the model's state and, for resuming, the optimizer's, the history and settings.
+
+    The file is written beside `path` and put in its place when it is whole, so an earlier one is never half replaced.
+    Raises CheckpointError if that fails.
+    """
+    import tempfile
+
+    from safetensors.numpy import save_file
+
+    path, history = Path(path), history or History()
+    state = {f"model.{name}": array for name, array in model.state_dict().items()}
+    if optimizer is not None:
+        state |= {f"optimizer.{name}": array for name, array in optimizer.state_dict().items()}
+    metadata = {
+        "format": _FORMAT,
+        "epochs": json.dumps([asdict(epoch) for epoch in history.epochs]),
+        "under_way": json.dumps(history.under_way and asdict(history.under_way)),
+        "loss_scale": json.dumps(history.loss_scale and asdict(history.loss_scale)),
+        "settings": json.dumps(dict(settings or {})),
+    }
+    arrays = {name: np.ascontiguousarray(move(array, "numpy")) for name, array in state.items()}
+    partial = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        save_file(arrays, partial, metadata)
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        partial = None
+    except Exception as error:  # safetensors has its own class for a full disk, so: whatever it is, say what it means
+        raise CheckpointError(f"{path} could not be written ({error}); an earlier file there is unchanged") from error
+    finally:
+        if partial is not None:
+            os.unlink(partial)
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    model: Module,
+    optimizer: Optimizer | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> History:
+    """Load what `save_checkpoint` wrote into the model and, if given, the optimizer; return the history.
+
+    Raises CheckpointError if the file is missing, truncated, no checkpoint, of another network, or was made under other
+    `settings`; nothing is changed then.
+    """
+    metadata, state = _read(path)
+    if settings is not None and (recorded := json.loads(metadata["settings"])) != dict(settings):
+        differ = [
+            f"{name} was {recorded.get(name)}, now {settings.get(name)}"
+            for name in sorted(recorded.keys() | settings.keys())
+            if recorded.get(name) != settings.get(name)
+        ]
+        raise CheckpointError(f"{path} is of a run with other settings: {'; '.join(differ)}")
+    of_model, of_optimizer = (
+        {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+        for prefix in ("model.", "optimizer.")
+    )
+    before: dict[str, Array] = model.state_dict()
+    try:
+        model.load_state_dict(of_model)
+        if optimizer is not None:
+            optimizer.load_state_dict(of_optimizer)
+    except ValueError as error:
+        model.load_state_dict(before)
+        raise CheckpointError(f"{path}: {error}") from None
+    epochs = [Epoch(**epoch) for epoch in json.loads(metadata["epochs"])]
+    under_way, scale = (json.loads(metadata.get(name, "null")) for name in ("under_way", "loss_scale"))
+    return History(epochs, under_way and UnderWay(**under_way), scale and LossScale(**scale))
+
+
+def checkpoint_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the settings that a checkpoint was saved with. Raises CheckpointError as `load_checkpoint` does."""
+    return json.loads(_read(path, arrays=False)[0]["settings"])
+
+
+def _read(path: str | os.PathLike[str], arrays: bool = True) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """Return the metadata and the arrays of a checkpoint."""
+    from safetensors import SafetensorError, safe_open
+
+    state = dict[str, np.ndarray]()
+    try:
+        with safe_open(Path(path), "numpy") as file:
+            metadata = file.metadata() or {}
+            for name in file.keys() if arrays else ():  # noqa: SIM118  (it is no dict)
+                state[name] = file.get_tensor(name)
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint {path}") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is truncated or no safetensors file ({error})") from None
+    if metadata.get("format") != _FORMAT:
+        raise CheckpointError(f"{path} is a safetensors file, but not one of cnnlib's checkpoints")
+    return metadata, state
