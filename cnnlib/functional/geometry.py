@@ -17,6 +17,7 @@ class GeometryError(ValueError):
     def __init__(self, rule: str, suggestions: list[dict[str, Any]]) -> None:
         tries = " or ".join(", ".join(f"{name}={value}" for name, value in s.items()) for s in suggestions)
         super().__init__(f"{rule} Nearest that works: {tries}." if tries else rule)
+        self.rule = rule
         self.suggestions = suggestions
 
 
@@ -48,7 +49,13 @@ def conv_output_size(
     ------
     GeometryError
         If the window is larger than the padded input; `suggestions` holds arguments that work.
+    ValueError
+        If an argument is below 1 (padding: 0), and so describes no window.
     """
+    window = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+    for name, value in window.items():
+        if value < (name != "padding"):
+            raise ValueError(f"{name} must be at least {int(name != 'padding')}, not {value}")
     extent = dilation * (kernel_size - 1) + 1
     room = size + 2 * padding - extent
     if room < 0:
@@ -92,22 +99,23 @@ def output_shape(
 
     Raises GeometryError whose suggestions give both axes: `{"padding": (1, 0)}`.
     """
-    sizes: list[int] = []
-    for axis, name in enumerate(("height", "width")):
+    axes, sizes, faults = ("height", "width"), [0, 0], dict[int, GeometryError]()
+    for a in (0, 1):
         try:
-            sizes.append(
-                conv_output_size(
-                    spatial[axis], kernel_size[axis], stride[axis], padding[axis], dilation[axis], ceil_mode
-                )
-            )
+            sizes[a] = conv_output_size(spatial[a], kernel_size[a], stride[a], padding[a], dilation[a], ceil_mode)
         except GeometryError as error:
-            own = {"kernel_size": kernel_size, "padding": padding, "dilation": dilation}
-            suggestions = [
-                {key: tuple(value if a == axis else own[key][a] for a in (0, 1)) for key, value in one.items()}
-                for one in error.suggestions
-            ]
-            rule = str(error).partition(" Nearest that works")[0]
-            raise GeometryError(f"Along the {name}: {rule}", suggestions) from None
+            faults[a] = error
+    if faults:
+        own = {"kernel_size": kernel_size, "padding": padding, "dilation": dilation}
+        cures = {a: {k: v for one in error.suggestions for k, v in one.items()} for a, error in faults.items()}
+        raise GeometryError(
+            " ".join(f"Along the {axes[a]}: {error.rule}" for a, error in faults.items()),
+            [
+                {name: tuple(cures[a][name] if a in cures else own[name][a] for a in (0, 1))}
+                for name in own
+                if all(name in cure for cure in cures.values())  # one argument must cure both axes
+            ],
+        )
     return sizes[0], sizes[1]
 
 

@@ -38,14 +38,35 @@ def pool_geometry(
     kernel_size = pair("kernel_size", kernel_size, 1)
     stride = kernel_size if stride is None else pair("stride", stride, 1)
     padding, dilation = pair("padding", padding, 0), pair("dilation", dilation, 1)
+    window = {"kernel_size": kernel_size, "padding": padding, "dilation": dilation}
+    try:
+        outputs = _outputs(x.shape[2:], stride, ceil_mode, **window)
+    except GeometryError as error:
+        smallest = tuple(min(kernel_size[a], (x.shape[2 + a] - 1) // dilation[a] + 1) for a in (0, 1))
+        tries = [*error.suggestions, {"kernel_size": smallest, "padding": (0, 0)}]
+        works = [t for t in tries if _stands(x.shape[2:], stride, ceil_mode, **window | t)]
+        raise GeometryError(error.rule, works) from None
+    return PoolGeometry(kernel_size, stride, padding, dilation, outputs)
+
+
+def _outputs(
+    spatial: tuple[int, ...], stride: Pair, ceil_mode: bool, kernel_size: Pair, padding: Pair, dilation: Pair
+) -> Pair:
     if any(2 * padding[a] > kernel_size[a] for a in (0, 1)):
         raise GeometryError(
             f"Padding may be at most half the window, or a window could stand on padding alone: padding={padding}, "
             f"kernel_size={kernel_size}.",
             [{"padding": tuple(min(padding[a], kernel_size[a] // 2) for a in (0, 1))}],
         )
-    outputs = output_shape(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
-    return PoolGeometry(kernel_size, stride, padding, dilation, outputs)
+    return output_shape(spatial, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def _stands(*args: Any, **window: Pair) -> bool:
+    try:
+        _outputs(*args, **window)
+    except GeometryError:
+        return False
+    return True
 
 
 class MaxPool2dCache(NamedTuple):
