@@ -1,8 +1,21 @@
 """The architectures of the lecture, each from the table of its paper."""
 
+from cnnlib.models._weights import WeightsError, load_weights
 from cnnlib.models.alexnet import alexnet
 from cnnlib.models.googlenet import GoogLeNet, googlenet
 from cnnlib.models.lenet import lenet
 from cnnlib.models.vgg import vgg, vgg11, vgg13, vgg16, vgg19
 
-__all__ = ["GoogLeNet", "alexnet", "googlenet", "lenet", "vgg", "vgg11", "vgg13", "vgg16", "vgg19"]
+__all__ = [
+    "GoogLeNet",
+    "WeightsError",
+    "alexnet",
+    "googlenet",
+    "lenet",
+    "load_weights",
+    "vgg",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+]

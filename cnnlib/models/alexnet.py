@@ -1,10 +1,13 @@
 """AlexNet: ImageNet, 2012."""
 
+import os
+
 import numpy as np
 
 from cnnlib.containers import Sequential
 from cnnlib.init import kaiming_normal, normal
 from cnnlib.layers import AdaptiveAvgPool2d, Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, ReLU
+from cnnlib.models._weights import load_weights
 from cnnlib.models._width import scaled
 
 
@@ -16,6 +19,7 @@ def alexnet(
     seed: int = 0,
     dtype: str = "float32",
     width: float = 1.0,
+    weights: str | os.PathLike[str] | None = None,
 ) -> Sequential:
     """Return AlexNet; its outputs are logits.
 
@@ -27,16 +31,19 @@ def alexnet(
     torchvision's names: no groups, no normalisation, 64/192/384/256/256 filters, dropout before the layers it protects,
     224x224 images. Weights start by He's rule.
 
-    `width` multiplies the channels and the hidden units; `seed` draws the weights.
+    `width` multiplies the channels and the hidden units; `seed` draws the weights, or `weights` is a file of them (a
+    path or a URL, such as torchvision's alexnet-owt-7be5be79.pth), see `models.load_weights`.
 
     Raises ValueError for an unknown variant. Source: Krizhevsky et al. 2012, sections 3 and 5 (padding as in Caffe's
     bvlc_alexnet); Krizhevsky 2014.
     """
-    if variant == "paper":
-        return _paper(num_classes, in_channels, seed, dtype, width)
-    if variant == "torchvision":
-        return _torchvision(num_classes, in_channels, seed, dtype, width)
-    raise ValueError(f'variant must be "paper" or "torchvision", not {variant!r}')
+    if variant not in ("paper", "torchvision"):
+        raise ValueError(f'variant must be "paper" or "torchvision", not {variant!r}')
+    build = _paper if variant == "paper" else _torchvision
+    network = build(num_classes, in_channels, seed, dtype, width)
+    if weights is not None:
+        load_weights(network, weights)
+    return network
 
 
 def _paper(num_classes: int, in_channels: int, seed: int, dtype: str, width: float) -> Sequential:

@@ -1,11 +1,13 @@
 """GoogLeNet: Inception modules and auxiliary classifiers, 2014."""
 
+import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from cnnlib.containers import Concat, Sequential
-from cnnlib.functional._arrays import Array
+from cnnlib.functional._arrays import Array, namespace
 from cnnlib.init import kaiming_normal
 from cnnlib.layers import (
     AdaptiveAvgPool2d,
@@ -19,8 +21,9 @@ from cnnlib.layers import (
     MaxPool2d,
     ReLU,
 )
+from cnnlib.models._weights import load_weights
 from cnnlib.models._width import scaled
-from cnnlib.module import Module
+from cnnlib.module import Layer, Module
 
 # Szegedy et al. 2014, table 1: filters 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
 INCEPTION = {
@@ -39,6 +42,26 @@ AUXILIARY_WEIGHT = 0.3
 """How much each auxiliary loss counts beside the main one. Source: Szegedy et al. 2014, section 5."""
 
 Unit = Callable[..., Sequential]
+
+
+class TransformInput(Layer):
+    """From pixels with ImageNet's mean and deviation per channel to pixels from -1 to 1. Source: torchvision."""
+
+    MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        if x.shape[1] != 3:
+            raise ValueError(f"transform_input is for red, green and blue, not {x.shape[1]} channels")
+        xp = namespace(x)
+        mean, std = (
+            xp.reshape(xp.asarray(values, dtype=x.dtype, device=x.device), (1, 3, 1, 1))
+            for values in (self.MEAN, self.STD)
+        )
+        return (x * std + mean - 0.5) / 0.5, (std / 0.5,)
+
+    def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
+        (factor,) = cache
+        return dy * factor if need_input_grad else None
 
 
 class GoogLeNet(Module):
@@ -111,6 +134,8 @@ def googlenet(
     seed: int = 0,
     dtype: str = "float32",
     width: float = 1.0,
+    weights: str | os.PathLike[str] | None = None,
+    transform_input: bool | None = None,
 ) -> GoogLeNet:
     """Return GoogLeNet for images 224x224, with its two auxiliary heads if `aux`.
 
@@ -122,7 +147,13 @@ def googlenet(
     pooling, less dropout, and torchvision's names: 6,624,904 parameters (13,004,888). torchvision's own order of
     outputs in training is (logits, aux2, aux1).
 
-    Weights start by He's rule, biases at 0. `width` multiplies the channels; `seed` draws the weights.
+    Weights start by He's rule, biases at 0. `width` multiplies the channels; `seed` draws the weights, or `weights` is
+    a file of them (a path or a URL, such as torchvision's googlenet-1378be20.pth), see `models.load_weights`; weights
+    of heads that the network doesn't have are left out.
+
+    torchvision's published weights were trained on pixels from -1 to 1, though everything around them prepares images
+    with ImageNet's mean and deviation: `transform_input` converts the latter into the former as the first layer, as
+    torchvision does. It is on by default for torchvision's variant with `weights`, and off otherwise.
 
     Raises ValueError for an unknown variant. Source: Szegedy et al. 2014, table 1 and section 5.
     """
@@ -143,6 +174,8 @@ def googlenet(
 
     c1, c2, c3 = (scaled(channels, width) for channels in (64, 64, 192))
     trunk: dict[str, Module] = {}
+    if transform_input or (transform_input is None and weights is not None and not paper):
+        trunk["transform_input"] = TransformInput()
     trunk["conv1"] = unit(in_channels, c1, 7, stride=2)
     trunk["maxpool1"] = MaxPool2d(3, stride=2, ceil_mode=True)
     if paper:
@@ -181,7 +214,10 @@ def googlenet(
     trunk["flatten"] = Flatten()
     trunk["dropout"] = Dropout(0.4 if paper else 0.2)
     trunk["fc"] = Linear(channels, num_classes, **start)
-    return GoogLeNet(trunk, heads, heads_last=not paper)
+    network = GoogLeNet(trunk, heads, heads_last=not paper)
+    if weights is not None:
+        load_weights(network, weights, ignore=() if aux else ("aux1.", "aux2."))
+    return network
 
 
 def inception(

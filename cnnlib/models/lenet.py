@@ -1,11 +1,14 @@
 """LeNet: handwritten digits, 1998."""
 
+import os
+
 import numpy as np
 
 from cnnlib.containers import Sequential
 from cnnlib.init import lecun_uniform, xavier_uniform
 from cnnlib.layers import RBF, AvgPool2d, Conv2d, Flatten, Linear, ScaledTanh, SparseConv2d, Subsample2d, Tanh
 from cnnlib.models._digit_codes import digit_codes
+from cnnlib.models._weights import load_weights
 from cnnlib.models._width import scaled
 
 C3_TABLE = (
@@ -37,6 +40,7 @@ def lenet(
     seed: int = 0,
     dtype: str = "float32",
     width: float = 1.0,
+    weights: str | os.PathLike[str] | None = None,
 ) -> Sequential:
     """Return LeNet-5 for images (N, in_channels, 32, 32), with its layers under the paper's names.
 
@@ -57,20 +61,26 @@ def lenet(
 
     "1998" squashes by 1.7159 tanh(2a/3), C1 to F6; its outputs are penalties, the smallest of which is the answer
     (`losses.MAPLoss`). "modern" uses tanh; its outputs are logits. Weights start by LeCun's rule or by Glorot and
-    Bengio's, biases at 0; `seed` draws them. `width` multiplies the channels of the modern network.
+    Bengio's, biases at 0; `seed` draws them, or `weights` is a file of them, see `models.load_weights`. `width`
+    multiplies the channels of the modern network.
 
     Raises ValueError for an unknown variant, and for what the 1998 network is not: another width, number of classes
     than 10 or channels than 1. Source: LeCun et al. 1998, section II-B.
     """
-    if variant == "modern":
-        return _modern(num_classes, in_channels, seed, dtype, width)
-    if variant != "1998":
+    if variant not in ("modern", "1998"):
         raise ValueError(f'variant must be "modern" or "1998", not {variant!r}')
-    if (num_classes, in_channels, width) != (10, 1, 1.0):
+    if variant == "1998" and (num_classes, in_channels, width) != (10, 1, 1.0):
         raise ValueError(
             "LeNet-5 of 1998 reads 1 channel, knows 10 digits by their bitmaps and has width 1, not "
             f'in_channels={in_channels}, num_classes={num_classes}, width={width}: use variant="modern"'
         )
+    network = _1998(seed, dtype) if variant == "1998" else _modern(num_classes, in_channels, seed, dtype, width)
+    if weights is not None:
+        load_weights(network, weights)
+    return network
+
+
+def _1998(seed: int, dtype: str) -> Sequential:
     start = {"dtype": dtype, "rng": np.random.default_rng(seed), "init": lecun_uniform}
     return Sequential(
         C1=Conv2d(1, 6, 5, **start),

@@ -1,10 +1,13 @@
 """VGGNet: depth by stacks of 3x3 filters, 2014."""
 
+import os
+
 import numpy as np
 
 from cnnlib.containers import Sequential
 from cnnlib.init import kaiming_normal
 from cnnlib.layers import AdaptiveAvgPool2d, Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, ReLU
+from cnnlib.models._weights import load_weights
 from cnnlib.models._width import scaled
 from cnnlib.module import Module
 
@@ -28,13 +31,15 @@ def vgg(
     seed: int = 0,
     dtype: str = "float32",
     width: float = 1.0,
+    weights: str | os.PathLike[str] | None = None,
 ) -> Sequential:
     """Return the VGG network of a configuration of the paper's table 1; its outputs are logits.
 
     Images are 224x224 in the paper; others from 32x32 on work too, since the last maps are averaged to 7x7 (which
     changes nothing at 224). Names of parameters are torchvision's for A, B, D and E, and of its kind for the others.
     A-LRN normalises as AlexNet does. Weights start by He's rule, where the paper started deep networks from shallow
-    ones. `width` multiplies the channels and the hidden units; `seed` draws the weights.
+    ones. `width` multiplies the channels and the hidden units; `seed` draws the weights, or `weights` is a file of them
+    (a path or a URL, such as torchvision's vgg16-397923af.pth), see `models.load_weights`.
 
     Raises ValueError for an unknown configuration. Source: Simonyan & Zisserman 2015, table 1 and section 2.
     """
@@ -63,9 +68,12 @@ def vgg(
         Dropout(0.5),
         Linear(hidden, num_classes, **start),
     )
-    return Sequential(
+    network = Sequential(
         features=Sequential(*layers), avgpool=AdaptiveAvgPool2d(7), flatten=Flatten(), classifier=classifier
     )
+    if weights is not None:
+        load_weights(network, weights)
+    return network
 
 
 def vgg11(num_classes: int = 1000, in_channels: int = 3, **options: object) -> Sequential:

@@ -35,7 +35,7 @@ BELOW = {
 }
 ABOVE_ALL = ("__init__", "__main__", "commands", "plotting")
 # What names torch beside the kernels does so within functions only.
-LAZY_TORCH = {"module.py", "memory.py", "training/distributed.py", "training/precision.py"}
+LAZY_TORCH = {"module.py", "memory.py", "models/_weights.py", "training/distributed.py", "training/precision.py"}
 
 
 def sources():

@@ -1,0 +1,131 @@
+"""Published weights: torchvision's files, or any of their kind, into a network of the same parameters."""
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cnnlib.fetch import FetchError, fetch
+from cnnlib.functional._arrays import Array
+from cnnlib.module import Module
+
+
+class WeightsError(ValueError):
+    """A weight file that is missing, damaged, unsafe, not the published one, or of another network."""
+
+
+def load_weights(model: Module, source: str | os.PathLike[str], ignore: Iterable[str] = ()) -> None:
+    """Copy the weights of a file into `model`; nothing is changed if they don't fit.
+
+    `source` is a path, or a URL, whose file is kept in the folder `cnnlib/weights` of the user's cache
+    ($XDG_CACHE_HOME, or ~/.cache). The file is a state dictionary of name -> tensor, in torch's format (.pth), of which
+    nothing but tensors is read, or safetensors, or a checkpoint of `training`. Where its name ends in the first digits
+    of its SHA-256 sum, as torchvision's do (vgg16-397923af.pth), the sum is checked. Names that begin as one of
+    `ignore` are left out.
+
+    Raises WeightsError.
+    """
+    path = _fetched(str(source)) if "://" in str(source) else Path(source)
+    if not path.is_file():
+        raise WeightsError(f"there is no weight file {path}")
+    checksum = _checksum(path.name)
+    if checksum and not (digest := _sha256(path)).startswith(checksum):
+        raise WeightsError(
+            f"{path} is damaged or renamed: its name promises SHA-256 {checksum}..., but it has {digest[:16]}..."
+        )
+    state = _read(path)
+    if any(name.startswith("model.") for name in state):  # a checkpoint of cnnlib's own training
+        state = {name.removeprefix("model."): state[name] for name in state if name.startswith("model.")}
+    state = {name: array for name, array in state.items() if not name.startswith(tuple(ignore))}
+    for name, array in model.state_dict().items():
+        if name.endswith(".num_batches_tracked"):  # older files of torch don't have it, and nothing depends on it
+            state.setdefault(name, array)
+    try:
+        model.load_state_dict(state)
+    except ValueError as error:
+        raise WeightsError(f"{path} holds the weights of another network: {error}") from None
+
+
+def _fetched(url: str) -> Path:
+    """Return where the file of a URL is kept, having fetched it if it isn't there yet."""
+    parts = urlsplit(url)
+    name = Path(parts.path).name
+    if parts.scheme not in ("http", "https") or not name:
+        raise WeightsError(f"weights are fetched from http or https addresses of a file, not {url}")
+    base = os.environ.get("XDG_CACHE_HOME")
+    folder = (Path(base) if base else Path.home() / ".cache") / "cnnlib" / "weights"
+    path = folder / name
+    if not path.is_file():
+        print(f"{url} -> {path}", file=sys.stderr)
+        try:
+            fetch(url, path, "sha256", _checksum(name), progress=_bar)
+        except FetchError as error:
+            raise WeightsError(str(error)) from None
+    return path
+
+
+def _bar(done: int, of: int | None) -> None:
+    """Draw how much has come, on a terminal."""
+    if sys.stderr.isatty():
+        share = "" if not of else f"{'#' * (30 * done // of):30} {100 * done // of:3}% of {of / 1e6:.1f} MB"
+        end = "\n" if done == of else ""
+        print(f"\r{share or f'{done / 1e6:.1f} MB'}", end=end, file=sys.stderr, flush=True)
+
+
+def _checksum(name: str) -> str:
+    """Return the digits of the SHA-256 sum that a file's name carries, or nothing."""
+    found = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
+    return found[1] if found else ""
+
+
+def _sha256(path: Path) -> str:
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path) -> Mapping[str, Array]:
+    """Return the tensors of a file, by their names."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[8:] == b"{":  # a header in JSON, after 8 bytes of its length
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise WeightsError(f"{path} is a truncated or damaged safetensors file ({error})") from None
+    return _read_torch(path)
+
+
+def _read_torch(path: Path) -> Mapping[str, Array]:
+    import pickle
+    import warnings
+
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise WeightsError(
+            f"{path} is no safetensors file, and others need torch: pip install 'cnnlib[torch]'"
+        ) from None
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about how a foreign file was pickled
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if found := re.search(r"GLOBAL (\S+)", str(error)):
+            raise WeightsError(
+                f"{path} holds more than tensors, {found[1]}: reading it would run code, so it is refused. Save the "
+                "state dictionary only: torch.save(model.state_dict(), path)"
+            ) from None
+        raise WeightsError(f"{path} is neither a weight file of torch nor a safetensors file") from None
+    except Exception as error:  # bytes that are no weights can break torch's reader in any way
+        what = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
+        raise WeightsError(f"{path} is truncated, or no weight file ({what})") from None
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsError(f"{path} holds a {type(state).__name__}, not a state dictionary of name -> tensor")
+    return state
