@@ -16,6 +16,7 @@ from .pooling import pooling
 from .receptive_field import receptive_field
 from .saddle import saddle
 from .shared_gradient import shared_gradient
+from .sketchpad import sketchpad
 
 __all__ = [
     "Demo",
@@ -31,4 +32,5 @@ __all__ = [
     "receptive_field",
     "saddle",
     "shared_gradient",
+    "sketchpad",
 ]

@@ -47,16 +47,27 @@ export function drag(el, move, pan = "none") {
   el.addEventListener("pointermove", (event) => { if (el.hasPointerCapture(event.pointerId)) move(at(event), "move"); });
 }
 
-// A grey image from values of -1 to 1, (N, N), as large as its place; black and white in every theme.
+// A grey image of values from -1 (black) to 1 (white), each row as long as the first; NaN is left clear.
 export function image(label) {
   const el = h("canvas", { role: "img", class: "image" });
   return {
     el,
     draw(values, text = label) {
-      const size = values.length;
-      if (el.width !== size) el.width = el.height = size;
-      const pixels = new ImageData(size, size);
-      values.flat().forEach((value, index) => pixels.data.set([...[0, 0, 0].map(() => 127.5 * (1 + Math.max(-1, Math.min(1, value)))), 255], 4 * index));
+      const [rows, columns] = [values.length, values[0].length];
+      if (el.width !== columns || el.height !== rows) {
+        [el.width, el.height] = [columns, rows];
+        el.style.aspectRatio = `${columns} / ${rows}`;
+      }
+      const pixels = new ImageData(columns, rows);
+      let at = 0;
+      for (const row of values) {
+        for (const value of row) {
+          const light = 127.5 * (1 + Math.max(-1, Math.min(1, value)));
+          pixels.data[at] = pixels.data[at + 1] = pixels.data[at + 2] = light;
+          pixels.data[at + 3] = Number.isNaN(value) ? 0 : 255;
+          at += 4;
+        }
+      }
       el.getContext("2d").putImageData(pixels, 0, 0);
       setAll(el, { "aria-label": text });
     },
@@ -99,5 +110,5 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 thead th { color: var(--muted); font-size: 12.5px; vertical-align: bottom; }
 tfoot td, tfoot th { font-weight: 650; border-bottom: 0; }
 .scroll { overflow-x: auto; }
-.image { width: 100%; aspect-ratio: 1; image-rendering: pixelated; border: 1px solid var(--line); display: block; }
+.image { width: 100%; image-rendering: pixelated; border: 1px solid var(--line); display: block; }
 `;

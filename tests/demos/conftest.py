@@ -21,7 +21,9 @@ from cnnlib.demos.surfaces import SURFACES
 from cnnlib.module import Parameter
 from cnnlib.optim import SGD
 
-cells = importlib.import_module("cnnlib.demos.cells")  # the package's name for it is the figure's function
+# The package's names for these modules are the figures' functions.
+cells = importlib.import_module("cnnlib.demos.cells")
+sketchpad = importlib.import_module("cnnlib.demos.sketchpad")
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -159,6 +161,16 @@ def _saddle_says(rate: float = 0.1, exponent: int = -6) -> str:
     )
 
 
+def _sketchpad_says(strokes: list) -> str:
+    if not strokes:
+        return "Nothing drawn yet."
+    model = models.lenet(dtype="float64")
+    model.load_state_dict({name: w.astype("<f2").astype(float) for name, w in models.lenet().state_dict().items()})
+    logits = model(sketchpad.rasterise(strokes)[None, None])[0]
+    chances = np.exp(logits) / np.exp(logits).sum()
+    return f"It reads {chances.argmax()}, {int(100 * chances.max() + 0.5)}%."
+
+
 def _cells_says(**change: object) -> str:
     state = demos.cells().state | change
     light = cells.stimulus(state["kind"], state["angle"], state["shift"])
@@ -261,6 +273,13 @@ MOVES = {
         ),
         Move("touch", "gridcell", "dw row 3 column 3:", lambda: _shared_gradient_says((2, 2), (0, 0))),
     ],
+    "sketchpad": [
+        Move("key", "application", "Drawing pad", lambda: _sketchpad_says([]), key="Delete"),
+        Move("key", "combobox", "Example", lambda: _sketchpad_says(sketchpad.EXAMPLES[4]), key="ArrowDown"),
+        Move("mouse", "button", "Undo", lambda: _sketchpad_says([])),
+        Move("touch", "button", "Clear", lambda: _sketchpad_says([])),
+        Move("drag", "application", "Drawing pad", lambda: re.compile(r"^It reads \d, \d+%\.$"), by=(60, -40)),
+    ],
 }
 # What is moved across while frames are counted.
 SWEEPS = {
@@ -276,6 +295,7 @@ SWEEPS = {
     "receptive_field": ("img", "^The 227"),
     "saddle": ("slider", "Step"),
     "shared_gradient": ("grid", "Gradient of the weights"),
+    "sketchpad": ("application", "Drawing pad"),
 }
 FIGURES = [name for name in demos.__all__ if name != "Demo"]
 
@@ -360,6 +380,18 @@ def reader(chromium: Browser, tmp_path: Path) -> Iterator[Callable[..., Reader]]
 def says() -> Callable[[Locator, str | re.Pattern], None]:
     """Wait until the figure's status line says the sentence."""
     return lambda figure, sentence: expect(figure.get_by_role("status")).to_have_text(sentence)
+
+
+@pytest.fixture
+def sketchpad_says() -> Callable[[list], str]:
+    """What the sketch pad says of strokes, by cnnlib's LeNet."""
+    return _sketchpad_says
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[[str], demos.Demo]:
+    """Make the figure of that name in its start state."""
+    return lambda name: getattr(demos, name)(*([models.lenet().state_dict()] if name == "sketchpad" else []))
 
 
 @pytest.fixture

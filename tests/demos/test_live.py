@@ -26,6 +26,10 @@ def lab(tmp_path_factory):
         "from cnnlib import demos\ndemos.convolution()",
         "figure = demos.convolution().widget()\nfigure",
         "print('Python sees', figure.position)\nfigure.stride = 2",
+        "from cnnlib import models\n"
+        "for name in demos.__all__[1:]:\n"
+        "    other = getattr(demos, name)(*[models.lenet().state_dict()] * (name == 'sketchpad'))\n"
+        "    display(other, other.widget())",
     ]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     notebook = nbformat.v4.new_notebook(
@@ -91,7 +95,7 @@ def test_in_a_live_notebook(lab, chromium):
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{lab}/lab/tree/figures.ipynb?token=open")
         page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
-        first, second, third = (page.locator(".jp-Notebook .jp-Cell").nth(number) for number in range(3))
+        first, second, third, fourth = (page.locator(".jp-Notebook .jp-Cell").nth(number) for number in range(4))
 
         run(first)
         shown = first.locator(".cnnlib-demo[data-live]")
@@ -107,4 +111,9 @@ def test_in_a_live_notebook(lab, chromium):
         expect(third).to_contain_text("Python sees [0, 1]")
         # Python set the stride to 2: three outputs a side.
         expect(widget.get_by_role("gridcell", name=re.compile("^output row"))).to_have_count(9)
+
+        run(fourth)
+        figures = len(demos.__all__) - 1
+        expect(fourth.locator(".cnnlib-demo[data-live]")).to_have_count(figures, timeout=30_000)
+        expect(fourth.locator(".frame")).to_have_count(2 * figures, timeout=30_000)
     assert errors == []

@@ -16,8 +16,8 @@ def live(page, name):
     return page.locator(f'.cnnlib-demo[data-figure="{name}"][data-live]')
 
 
-def test_a_move_is_answered(reader, says, moved_name, move):
-    page = reader(width=375 if move.how == "touch" else 1280, has_touch=True).open(getattr(demos, moved_name)())
+def test_a_move_is_answered(reader, make, says, moved_name, move):
+    page = reader(width=375 if move.how == "touch" else 1280, has_touch=True).open(make(moved_name))
     move.do(live(page, moved_name))
     says(live(page, moved_name), move.says())
 
@@ -32,15 +32,15 @@ def test_two_of_a_kind_are_independent(reader, says):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1280])
-def test_axe_finds_nothing(reader, figure_name, width, scheme):
-    page = reader(width=width, color_scheme=scheme).open(getattr(demos, figure_name)())
+def test_axe_finds_nothing(reader, make, figure_name, width, scheme):
+    page = reader(width=width, color_scheme=scheme).open(make(figure_name))
     expect(live(page, figure_name)).to_be_visible()
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_a_phone_needs_no_sideways_scrolling(reader, figure_name):
-    page = reader(width=375).open(getattr(demos, figure_name)())
+def test_a_phone_needs_no_sideways_scrolling(reader, make, figure_name):
+    page = reader(width=375).open(make(figure_name))
     expect(live(page, figure_name)).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 375
 
@@ -50,15 +50,15 @@ def test_a_phone_needs_no_sideways_scrolling(reader, figure_name):
     [('data-theme="dark"', True), ('data-theme="light"', False), ("", True)],
     ids=["book dark", "book light", "the system's choice"],
 )
-def test_colours_follow_the_page(reader, figure_name, attributes, dark):
-    page = reader(color_scheme="dark").open(getattr(demos, figure_name)(), page_attributes=attributes)
+def test_colours_follow_the_page(reader, make, figure_name, attributes, dark):
+    page = reader(color_scheme="dark").open(make(figure_name), page_attributes=attributes)
     frame = live(page, figure_name).locator(".frame")
     color = frame.evaluate("node => getComputedStyle(node).backgroundColor")
     assert (max(int(part) for part in re.findall(r"\d+", color)[:3]) < 100) is dark, color
 
 
-def test_the_still_picture_stands_in_without_scripts_and_in_print(reader, figure_name):
-    demo = getattr(demos, figure_name)()
+def test_the_still_picture_stands_in_without_scripts_and_in_print(reader, make, figure_name):
+    demo = make(figure_name)
     quiet = reader(java_script_enabled=False).open(demo)
     picture = quiet.get_by_role("img", name=demo.description, exact=True)
     expect(picture).to_be_visible()
@@ -70,8 +70,8 @@ def test_the_still_picture_stands_in_without_scripts_and_in_print(reader, figure
     expect(page.locator(".cnnlib-demo-live")).to_be_hidden()
 
 
-def test_every_control_shows_its_focus(reader, figure_name):
-    page = reader().open(getattr(demos, figure_name)())
+def test_every_control_shows_its_focus(reader, make, figure_name):
+    page = reader().open(make(figure_name))
     expect(live(page, figure_name)).to_be_visible()
     ring = """() => {
         let node = document.activeElement;
@@ -105,22 +105,22 @@ class MainThread:
         return 1000 * metrics["TaskDuration"]
 
 
-def test_first_draw_within_a_tenth_of_a_second(reader, figure_name):
+def test_first_draw_within_a_tenth_of_a_second(reader, make, figure_name):
     # All that the page costs until the figure is drawn, reading it included. The start-up work of the browser itself
     # falls into the first page now and then, so the best of a few counts.
     own, spent = reader(), []
     while len(spent) < 4 and min(spent, default=np.inf) > 100:
         page = own.context.new_page()
         thread = MainThread(page)
-        own.open(getattr(demos, figure_name)(), page=page)
+        own.open(make(figure_name), page=page)
         page.wait_for_function("performance.getEntriesByName('cnnlib-demo-drawn').length === 1")
         spent.append(thread.milliseconds())
         page.close()
     assert min(spent) <= 100, spent
 
 
-def test_sixty_frames_a_second_while_dragged(reader, figure_name, sweep):
-    page = reader().open(getattr(demos, figure_name)())
+def test_sixty_frames_a_second_while_dragged(reader, make, figure_name, sweep):
+    page = reader().open(make(figure_name))
     role, name = sweep
     target = live(page, figure_name).get_by_role(role, name=re.compile(name)).first
     target.scroll_into_view_if_needed()
@@ -173,3 +173,15 @@ def test_a_convolution_is_edited_stepped_and_played(reader, says):
     expect(figure.get_by_role("textbox", name="input channel 1 row 2 column 2")).to_have_attribute(
         "aria-invalid", "true"
     )
+
+
+def test_a_digit_is_drawn_with_the_keys(reader, make, says, sketchpad_says):
+    page = reader().open(make("sketchpad"))
+    figure = live(page, "sketchpad")
+    pad = figure.get_by_role("application", name="Drawing pad")
+    for key in ["Delete", "Space", *["ArrowRight"] * 3, *["ArrowDown"] * 5, "Space", "ArrowLeft"]:
+        pad.press(key)
+    expect(pad).to_have_attribute("aria-label", "Drawing pad, 1 stroke")
+    x = [0.5, 0.54, 0.58, 0.62]
+    drawn = [[[at, 0.5] for at in x] + [[0.62, round(0.5 + 0.04 * step, 2)] for step in range(1, 6)]]
+    says(figure, sketchpad_says(drawn))

@@ -6,34 +6,37 @@ import sys
 import numpy as np
 import pytest
 
-from cnnlib import demos
+from cnnlib import demos, models
 from cnnlib.demos.demo import source
 
 
 def test_importing_and_showing_needs_no_widget_library():
     program = (
         "import sys; from cnnlib import demos\n"
-        "for name in demos.__all__[1:]: getattr(demos, name)()._repr_html_()\n"
+        "for name in set(demos.__all__) - {'Demo', 'sketchpad'}: getattr(demos, name)()._repr_html_()\n"
+        "import importlib, numpy as np; shapes = importlib.import_module('cnnlib.demos.sketchpad').SHAPES\n"
+        "demos.sketchpad({name: np.zeros(shape) for name, shape in shapes.items()})._repr_html_()\n"
         "print(sorted({'ipywidgets', 'anywidget', 'matplotlib', 'traitlets', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_a_module_imports_nothing_and_keeps_to_its_weight(figure_name):
+def test_a_module_imports_nothing_and_keeps_to_its_weight(make, figure_name):
     assert "import " not in source(figure_name)
-    page = getattr(demos, figure_name)()._repr_html_()
-    assert len(page.encode()) <= 45_000
+    page = make(figure_name)._repr_html_()
+    weights = 61_706 * 2 * 4 / 3 if figure_name == "sketchpad" else 0  # 16 bits each, in base64
+    assert len(page.encode()) <= 45_000 + weights
     assert page.count("</script>") == 1
     assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
-def test_the_same_call_gives_the_same_page(figure_name):
-    assert getattr(demos, figure_name)()._repr_html_() == getattr(demos, figure_name)()._repr_html_()
+def test_the_same_call_gives_the_same_page(make, figure_name):
+    assert make(figure_name)._repr_html_() == make(figure_name)._repr_html_()
 
 
-def test_the_text_alternative_stands_in_a_terminal(figure_name):
-    demo = getattr(demos, figure_name)()
+def test_the_text_alternative_stands_in_a_terminal(make, figure_name):
+    demo = make(figure_name)
     assert demo.description in repr(demo) and len(demo.description) > 40
 
 
@@ -55,8 +58,8 @@ def test_convolution_refuses_what_it_cannot_draw(arguments, words):
         demos.convolution(**arguments)
 
 
-def test_the_widget_has_the_state_as_traits(figure_name):
-    demo = getattr(demos, figure_name)()
+def test_the_widget_has_the_state_as_traits(make, figure_name):
+    demo = make(figure_name)
     widget = demo.widget()
     assert {name: getattr(widget, name) for name in demo.state} == demo.state
     assert set(demo.state) <= set(widget.keys)
@@ -69,3 +72,36 @@ def test_the_widget_checks_what_python_sets():
     with pytest.raises(ValueError, match="stride must lie"):
         widget.stride = 0
     assert widget.stride == 2
+
+
+def test_the_sketch_pad_names_the_weights_that_do_not_fit():
+    weights = models.lenet(num_classes=5).state_dict()
+    with pytest.raises(ValueError, match=r"modern LeNet.*output\.bias \(5,\), output\.weight \(5, 84\)$"):
+        demos.sketchpad(weights)
+    with pytest.raises(ValueError, match=r"C1\.bias missing"):
+        demos.sketchpad({name: value for name, value in models.lenet().state_dict().items() if name != "C1.bias"})
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: demos.geometry(stride=0), "stride must lie"),
+        (lambda: demos.pooling(kind="min"), "max, average, none"),
+        (lambda: demos.pooling(-np.ones((5, 5))), "at least 0"),
+        (lambda: demos.shared_gradient(gradient=np.ones((2, 2))), r"gives \(3, 3\); got \(2, 2\)"),
+        (lambda: demos.parameters(channels=2), "1 .grey. or 3"),
+        (lambda: demos.learning_rate(3.0), r"rate must lie in 0\.\.2\.5"),
+        (lambda: demos.optimizers("hill"), "valley, saddle, plateau"),
+        (lambda: demos.optimizers(chosen=["Lion"]), "Lion"),
+        (lambda: demos.saddle(offset=0), "offset"),
+        (lambda: demos.inception("6a"), "3a, 3b"),
+        (lambda: demos.ilsvrc("top1test"), "top5test"),
+        (lambda: demos.receptive_field("ResNet"), "LeNet, AlexNet, VGG-16, GoogLeNet"),
+        (lambda: demos.receptive_field("LeNet", "F6"), "C1, S2, C3, S4, C5"),
+        (lambda: demos.cells("dots"), "stripes, bar"),
+        (lambda: demos.sketchpad(models.lenet().state_dict(), [[[0, 2]]]), "from 0 to 1"),
+    ],
+)
+def test_every_figure_says_what_it_can_show(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

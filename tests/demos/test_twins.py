@@ -1,5 +1,6 @@
 """Each figure's arithmetic in JavaScript equals cnnlib's, or NumPy's, on random cases."""
 
+import base64
 import importlib
 import itertools
 
@@ -371,3 +372,46 @@ def test_single_networks_are_compared_as_the_table_prints_them(node):
     state = demos.ilsvrc().state
     (found,) = node("ilsvrc", [["pick", state["rows"], {**state, "nets": "one"}]])
     assert [(row["method"], row["top5test"]) for row in found[:2]] == [("VGG", 7.0), ("GoogLeNet", 7.9)]
+
+
+def test_the_sketch_pad_runs_the_lenet_of_cnnlib(node):
+    sketchpad = importlib.import_module("cnnlib.demos.sketchpad")
+    rng = np.random.default_rng(8)
+    weights = models.lenet(seed=3).state_dict()
+    model = models.lenet(dtype="float64")
+    model.load_state_dict({name: w.astype("<f2").astype(float) for name, w in weights.items()})
+    coded = demos.sketchpad(weights).state["weights"]
+    drawings = [[], [[[0.5, 0.5]]], *sketchpad.EXAMPLES]
+    drawings += [[rng.random((int(n), 2)).round(3).tolist() for n in rng.integers(1, 6, 3)] for _ in range(4)]
+    for strokes, found in zip(drawings, node("sketchpad", [["classify", one, coded] for one in drawings]), strict=True):
+        x = sketchpad.rasterise(strokes)
+        np.testing.assert_allclose(np.reshape(found["image"], (32, 32)), x, **CLOSE)
+        x, outputs = x[None, None], {}
+        for name, part in model.children():
+            x = part(x)
+            outputs[name] = x
+        # C1, C3, C5 and F6 are shown behind their tanh.
+        for name in ("C1", "S2", "C3", "S4", "C5", "F6"):
+            value = outputs[name] if name.startswith("S") else np.tanh(outputs[name])
+            np.testing.assert_allclose(found[name], value.ravel(), **CLOSE)
+        np.testing.assert_allclose(found["logits"], x[0], **CLOSE)
+        assert sum(found["probabilities"]) == pytest.approx(1, abs=1e-12)
+
+
+def test_half_precision_is_decoded_exactly(node):
+    values = np.concatenate([np.arange(0, 31744, 7), 32768 + np.arange(0, 31744, 11)]).astype("<u2").view("<f2")
+    (found,) = node("sketchpad", [["decode", base64.b64encode(values.tobytes()).decode()]])
+    assert np.array_equal(list(found.values()), values.astype(float))
+
+
+def test_drawings_are_placed_as_in_mnist():
+    sketchpad = importlib.import_module("cnnlib.demos.sketchpad")
+    small = [[[0.1 + 0.2 * x, 0.2 + 0.2 * y] for x, y in stroke] for stroke in sketchpad.EXAMPLES[5]]
+    a, b = (sketchpad.rasterise(strokes) for strokes in (sketchpad.EXAMPLES[5], small))
+    np.testing.assert_allclose(a, b, atol=1e-9)  # size and place of the drawing do not matter
+    ink = (a + 0.1) / 1.275
+    assert ink.min() == 0 and ink.max() == 1
+    rows = np.flatnonzero(ink.sum(1) > 0.5)
+    assert 18 <= rows[-1] - rows[0] + 1 <= 22
+    centre = [(ink * axis).sum() / ink.sum() for axis in np.mgrid[:32, :32]]
+    np.testing.assert_allclose(centre, 15.5, atol=0.1)
