@@ -114,20 +114,23 @@ def test_window_counts_of_the_geometry_figure_rounded_down_and_up(node):
 @pytest.mark.parametrize("kind, twin", [("max", F.max_pool2d), ("average", F.avg_pool2d)])
 def test_pooling_of_a_shifted_image(node, kind, twin):
     rng = np.random.default_rng(3)
-    for _ in range(12):
+    cases, calls = [], []
+    for _ in range(20):
         size, window, stride = (int(rng.integers(low, high)) for low, high in ((4, 13), (1, 5), (1, 5)))
         down, right = (int(shift) for shift in rng.integers(-3, 4, 2))
         x = rng.standard_normal((size, size))
-        ((moved),) = node("pooling", [["shifted", x.tolist(), down, right]])
-        wide = np.pad(x, 3)
-        np.testing.assert_allclose(moved, wide[3 - down : 3 - down + size, 3 - right : 3 - right + size], **EXACT)
+        moved = np.pad(x, 3)[3 - down : 3 - down + size, 3 - right : 3 - right + size]
+        cases.append((x, moved, window, stride))
         how = dict(kind=kind, window=window, stride=stride)
-        (pooled,) = node("pooling", [["pool", moved, how]])
-        expected, _ = twin(np.array(moved)[None, None], window, stride)
+        calls += [["shifted", x.tolist(), down, right], ["pool", moved.tolist(), how]]
+        calls.append(["change", x.tolist(), moved.tolist()])
+    found = iter(node("pooling", calls))
+    for (x, moved, window, stride), shifted, pooled, change in zip(cases, found, found, found, strict=True):
+        np.testing.assert_allclose(shifted, moved, **EXACT)
+        expected, _ = twin(moved[None, None], window, stride)
         np.testing.assert_allclose(pooled, expected[0, 0], **(EXACT if kind == "max" else CLOSE))
-        (found,) = node("pooling", [["change", x.tolist(), moved]])
-        assert found["places"] == int((x != np.array(moved)).sum()) and found["total"] == x.size
-        assert found["relative"] == pytest.approx(np.linalg.norm(x - moved) / np.linalg.norm(x), abs=1e-12)
+        assert change["places"] == int((x != moved).sum()) and change["total"] == x.size
+        assert change["relative"] == pytest.approx(np.linalg.norm(x - moved) / np.linalg.norm(x), abs=1e-12)
 
 
 def test_shared_gradient_adds_up_to_the_backward_pass(node):
