@@ -1,4 +1,4 @@
-"""`python -m autograder release | grade | feedback | export`."""
+"""`python -m autograder release | check | grade | feedback | gradebook | export`."""
 
 import csv
 import statistics
@@ -50,6 +50,32 @@ def release(
             raise stop(error) from None
         batch.write(to / f"{name}.ipynb", nbformat.writes(source.release(name, class_seed)) + "\n")
         console.print(f"{to / name}.ipynb: {len(problem_set.exercises)} exercises, {problem_set.points:g} points")
+
+
+@app.command()
+def check(
+    sets: Annotated[list[str] | None, typer.Argument(metavar="[SET]...", help="Default: all.")] = None,
+    class_seed: ClassSeed = 0,
+    within: Annotated[list[Path] | None, typer.Option("--in", help="A folder or wheel that students can read.")] = None,
+) -> None:
+    """Check releases before they go out: solvable, 0 points untouched, and no secret told anywhere."""
+    from autograder import source  # brings nbgrader, seconds that the other commands need not wait
+    from autograder.release_check import problems
+
+    try:
+        sandbox = open_sandbox()
+        failed = 0
+        for name in sets or source.names():
+            notebooks = source.solution(name, class_seed), source.release(name, class_seed)
+            found = problems(source.load(name, class_seed), *notebooks, sandbox, within or [])
+            failed += bool(found)
+            console.print(f"{name}: {'may go out' if not found else f'{len(found)} problems'}")
+            for problem in found:
+                console.print(f"  {problem}", markup=False, highlight=False)
+    except (ValueError, OSError, SandboxError) as error:
+        raise stop(error) from None
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -16,7 +16,7 @@ from pathlib import Path
 from autograder.grading import Result, State, grade
 from autograder.late import handed_in
 from autograder.problem_set import ProblemSet
-from autograder.sandbox import Limits, open_sandbox
+from autograder.sandbox import Limits, SandboxError, open_sandbox
 
 
 class RunError(RuntimeError):
@@ -157,18 +157,26 @@ def grade_class(
         with _pool(jobs) as pool:
             futures = {pool.submit(grade_student, s, paths, *common): s for s, paths in left.items()}
             for future in as_completed(futures):
-                result = future.result()
+                result = _result(future, futures[future], problem_set, settings)
                 del left[futures[future]]
                 yield result
     except BrokenProcessPool:
         for student, paths in left.items():
             try:
                 with _pool(1) as pool:
-                    result = pool.submit(grade_student, student, paths, *common).result()
+                    yield _result(pool.submit(grade_student, student, paths, *common), student, problem_set, settings)
             except BrokenProcessPool:
-                reason = "the grader itself died on this notebook"
-                result = for_a_human(student, reason, problem_set, settings)
-            yield result
+                yield for_a_human(student, "the grader itself died on this notebook", problem_set, settings)
+
+
+def _result(future: Future, student: str, problem_set: ProblemSet, settings: Settings) -> Result:
+    """Return a worker's result. A fault of the grader's own costs nobody a grade: a human hears of it."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, BrokenProcessPool | SandboxError):
+        raise error
+    return for_a_human(student, f"the grader failed: {type(error).__name__}: {error}", problem_set, settings)
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:

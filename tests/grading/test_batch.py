@@ -51,21 +51,23 @@ def test_a_killed_run_goes_on(tmp_path, hand_in):
     assert {path: path.read_bytes() for path in kept} == kept
     with (results / "grades.csv").open() as file:
         assert [(row["student"], row["score"]) for row in csv.DictReader(file)] == [
-            (f"s{n:02d}", "6") for n in range(12)
+            (f"s{n:02d}", "6") for n in range(6)
         ]
 
 
 def die(student, *rest):
     if student == "deadly":
         os.kill(os.getpid(), signal.SIGKILL)
+    if student == "faulty":
+        raise ZeroDivisionError("a fault of the grader's own")
     return Result(student, "convolution", State.GRADED, 1.0, 30, "", SEED, 0, "bubblewrap")
 
 
 def test_a_notebook_that_kills_its_grader_harms_nobody(monkeypatch, convolution, settings, tmp_path):
     monkeypatch.setattr(batch, "grade_student", die)
-    students = {name: [] for name in ("a", "deadly", "b", "c")}
+    students = {name: [] for name in ("a", "faulty", "deadly", "b", "c")}
     results = {r.student: r.state for r in batch.grade_class(students, tmp_path, convolution, settings, jobs=2)}
-    assert results == {name: State.HUMAN if name == "deadly" else State.GRADED for name in students}
+    assert results == {name: State.HUMAN if name in ("deadly", "faulty") else State.GRADED for name in students}
 
 
 def test_a_damaged_record_is_graded_again(tmp_path, settings):
