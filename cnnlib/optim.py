@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from cnnlib.functional._arrays import Array, namespace
+from cnnlib.functional._operation import operation
 from cnnlib.module import Parameter, as_on
 
 
@@ -112,6 +113,7 @@ class SGD(Optimizer):
         self.dampening = dampening
         self.nesterov = nesterov
 
+    @operation
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
         if self.weight_decay:
             g = g + self.weight_decay * w
@@ -350,6 +352,7 @@ class Adam(Optimizer):
         _check_at_least_zero("eps", eps)
         self.betas, self.eps = betas, eps
 
+    @operation
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
         t, (beta1, beta2) = _count_step(w, state), self.betas
         if self.weight_decay and self.decoupled:

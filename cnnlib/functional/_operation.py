@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from functools import singledispatch, update_wrapper
+from functools import partial, singledispatch, update_wrapper
 from typing import Any
 
 from cnnlib.functional._arrays import library
@@ -15,8 +15,8 @@ _waiting = {"numpy": "cnnlib.kernels.numpy_kernels", "torch": "cnnlib.kernels.to
 class operation:  # noqa: N801  (used as a decorator)
     """A function of arrays whose body is the readable reference, and which a kernel may stand in for.
 
-    The type of the first argument chooses. `reference` is always the readable source, on any array;
-    `@op.kernel(type)` registers a faster function of the same signature for arrays of that type.
+    The type of the first argument chooses (of a method, the first after self). `reference` is always the readable
+    source, on any array; `@op.kernel(type)` registers a faster function of the same signature for arrays of that type.
     """
 
     def __init__(self, reference: Callable[..., Any]) -> None:
@@ -29,8 +29,17 @@ class operation:  # noqa: N801  (used as a decorator)
         return self._dispatch.register(array_type)
 
     def __call__(self, array: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._for(array)(array, *args, **kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Callable[..., Any]:
+        return self if instance is None else partial(self._of, instance)
+
+    def _of(self, instance: Any, array: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._for(array)(instance, array, *args, **kwargs)
+
+    def _for(self, array: Any) -> Callable[..., Any]:
         name = library(array)
         if name in _waiting:
             importlib.import_module(_waiting[name])
             _waiting.pop(name, None)
-        return self._dispatch.dispatch(type(array))(array, *args, **kwargs)
+        return self._dispatch.dispatch(type(array))

@@ -12,6 +12,7 @@ from cnnlib.functional.geometry import Pair
 from cnnlib.functional.linear import LinearCache, check_linear
 from cnnlib.functional.normalization import LocalResponseNormCache, check_local_response_norm
 from cnnlib.functional.pooling import PoolGeometry, pool_geometry
+from cnnlib.optim import SGD, Adam
 
 _aten = torch.ops.aten
 
@@ -255,3 +256,58 @@ def tanh_backward(dy: Array, cache: Array) -> Array:
 def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, LinearCache]:
     check_linear(x, weight, bias)
     return torch.nn.functional.linear(x, weight, bias), LinearCache(x, weight, bias is not None)
+
+
+@SGD.update.kernel(torch.Tensor)
+def sgd_update(rule: SGD, w: Array, g: Array, state: dict[str, Array]) -> None:
+    buffer = state.get("momentum_buffer")
+    if not _fusible(w, g, buffer):
+        return SGD.update.reference(rule, w, g, state)
+    first = buffer is None
+    if first and rule.momentum:
+        buffer = state["momentum_buffer"] = torch.empty_like(w)
+    torch._fused_sgd_(
+        [w],
+        [g],
+        [buffer] if rule.momentum else [],
+        weight_decay=rule.weight_decay,
+        momentum=rule.momentum,
+        lr=rule.lr,
+        dampening=rule.dampening,
+        nesterov=rule.nesterov,
+        maximize=False,
+        is_first_step=first,
+    )
+
+
+@Adam.update.kernel(torch.Tensor)
+def adam_update(rule: Adam, w: Array, g: Array, state: dict[str, Array]) -> None:
+    if not _fusible(w, g, state.get("exp_avg")):
+        return Adam.update.reference(rule, w, g, state)
+    if not state:
+        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(w), torch.zeros_like(w)
+        state["step"] = torch.zeros((), dtype=w.dtype, device=w.device)
+    state["step"] += 1
+    fused = torch._fused_adamw_ if rule.decoupled else torch._fused_adam_
+    fused(
+        [w],
+        [g],
+        [state["exp_avg"]],
+        [state["exp_avg_sq"]],
+        [],
+        [state["step"].float()],
+        lr=rule.lr,
+        beta1=rule.betas[0],
+        beta2=rule.betas[1],
+        weight_decay=rule.weight_decay,
+        eps=rule.eps,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+def _fusible(w: Array, g: Array, buffer: Array | None) -> bool:
+    """Whether torch's fused step, which goes through memory in order, may take these arrays."""
+    dense = w.is_contiguous() or w.is_contiguous(memory_format=torch.channels_last)
+    same = g.stride() == w.stride() and (buffer is None or buffer.stride() == w.stride())
+    return dense and same and w.dtype in (torch.float32, torch.float64)

@@ -17,7 +17,7 @@ HEAVY = {"torch", "matplotlib", "ipywidgets", "anywidget", "pandas", "safetensor
 # only says what an array is.
 BELOW = {
     "functional": set(),
-    "kernels": {"functional"},
+    "kernels": {"functional", "optim"},
     "init": set(),
     "module": {"functional"},
     "layers": {"functional", "module", "init"},
