@@ -57,6 +57,8 @@ export function render({ model, el }) {
   ui.body.append(h("div", { class: "bar" }, kind.el, shift.el, angle.el, preferred.el), h("div", { class: "pictures" }, pictures.map(([name, { el: canvas }]) => h("div", {}, h("p", { text: name }), canvas))), h("div", { class: "halves" }, byShift.el, byAngle.el),
     h("div", { class: "legend" }, [["Simple cell: rectified sum under the even field", "--hue-1"], ["Complex cell: root of even² + odd²", "--hue-2"]].map(([text, hue]) => h("span", {}, h("i", { style: `background: var(${hue})` }), text))), verdict);
   let fields = { angle: null, pair: [] };
+  // A curve is worked out anew only when something else than the place on it has changed.
+  const kept = { shift: { key: "" }, angle: { key: "" } };
 
   function draw() {
     const now = Object.fromEntries(keys.map((key) => [key, ui.get(key)]));
@@ -73,14 +75,16 @@ export function render({ model, el }) {
     const answer = responses(light, fields.pair);
     const full = ui.width();
     const width = full < 560 ? full : (full - 20) / 2;
-    const curve = (plot, values, change, mark, xticks, xname, what) => {
-      const answers = values.map((value) => responses(stimulus({ ...now, ...change(value) }), fields.pair));
+    const curve = (plot, along, values, xticks, xname, what) => {
+      const key = JSON.stringify({ ...now, [along]: null });
+      if (kept[along].key !== key) kept[along] = { key, answers: values.map((value) => responses(stimulus({ ...now, [along]: value }), fields.pair)) };
       const chart = axes({ frame: [28, 22, width - 16, 174], x: [values[0], values.at(-1)], y: [0, 12], xticks, yticks: [0, 4, 8, 12].map((value) => [value, value]), yname: "response", xname });
-      const line = (key, hue) => path(values.map((value, index) => [chart.X(value), chart.Y(answers[index][key])]), hue);
-      plot.draw(width, 212, what, chart.html, line("simple", "h1"), line("complex", "h2"), path([[chart.X(mark), 22], [chart.X(mark), 174]], "mark dashed"), dot(chart.X(mark), chart.Y(answer.simple), 5, "h1"), dot(chart.X(mark), chart.Y(answer.complex), 5, "h2"));
+      const line = (cell, hue) => path(values.map((value, index) => [chart.X(value), chart.Y(kept[along].answers[index][cell])]), hue);
+      const mark = chart.X(now[along]);
+      plot.draw(width, 212, what, chart.html, line("simple", "h1"), line("complex", "h2"), path([[mark, 22], [mark, 174]], "mark dashed"), dot(mark, chart.Y(answer.simple), 5, "h1"), dot(mark, chart.Y(answer.complex), 5, "h2"));
     };
-    curve(byShift, range(41).map((step) => -1 + step / 20), (value) => ({ shift: value }), now.shift, [-1, -0.5, 0, 0.5, 1].map((value) => [value, format(value)]), "light moved by", "Responses as the light moves: the simple cell's goes up and down, the complex cell's changes little with stripes");
-    curve(byAngle, range(37).map((step) => step * 5), (value) => ({ angle: value }), now.angle, [0, 45, 90, 135, 180].map((value) => [value, `${value}°`]), "light turned by", "Responses as the light turns: both fall away from the cells' direction");
+    curve(byShift, "shift", range(41).map((step) => -1 + step / 20), [-1, -0.5, 0, 0.5, 1].map((value) => [value, format(value)]), "light moved by", "Responses as the light moves: the simple cell's goes up and down, the complex cell's changes little with stripes");
+    curve(byAngle, "angle", range(37).map((step) => step * 5), [0, 45, 90, 135, 180].map((value) => [value, `${value}°`]), "light turned by", "Responses as the light turns: both fall away from the cells' direction");
     const short = (value) => format(Math.round(100 * value) / 100);
     setAll(verdict, { text: `Simple cell ${short(answer.simple)}, complex cell ${short(answer.complex)}.` });
     ui.say(verdict.textContent);

@@ -97,8 +97,7 @@ class Demo:
         return f"Live figure '{self.name}': {self.description}"
 
     def _repr_html_(self) -> str:
-        # "</" would end the script element early, whatever string it stands in.
-        script = (source(self.name) + _MOUNT.replace("NAME", self.name)).replace("</", "<\\/")
+        script = source(self.name) + _MOUNT.replace("NAME", self.name)
         state = html.escape(json.dumps(self.state), quote=True)
         return (
             f'<figure class="cnnlib-demo" data-figure="{self.name}" data-state="{state}">'

@@ -18,7 +18,7 @@ export function fields(size, layers) {
   });
 }
 
-const CSS = `.plot .image { fill: var(--plus); stroke: none; opacity: .45; } .plot .outside { fill: none; stroke: var(--edge); stroke-dasharray: 4 3; }`;
+const CSS = `.plot .input { fill: var(--plus); stroke: none; opacity: .45; }`;
 
 export function render({ model, el }) {
   const keys = ["networks", "network", "layer", "row", "column"];
@@ -65,7 +65,7 @@ export function render({ model, el }) {
     const [x0, x1] = window(left, left + now.field);
     const [y0, y1] = window(top, top + now.field);
     map.draw(width, side + 12, `The ${size}×${size} input of ${name} and the receptive field of one unit of ${now.name}`,
-      box(place(0), place(0), size * unit, size * unit, "image"), words(place(0), place(0) - 5, `input ${size}×${size}`, "tick"), box(x0, y0, x1 - x0, y1 - y0, "mark"), dot(place(left + now.field / 2), place(top + now.field / 2), 4, "mark"));
+      box(place(0), place(0), size * unit, size * unit, "input"), words(place(0), place(0) - 5, `input ${size}×${size}`, "tick"), box(x0, y0, x1 - x0, y1 - y0, "mark"), dot(place(left + now.field / 2), place(top + now.field / 2), 4, "mark"));
     const most = Math.max(size, all.at(-1).field);
     const chart = axes({ frame: [40, 24, width - 12, side - 24], x: [0, all.length], y: [0, most * 1.05], xticks: [], yticks: [0, 1, 2, 3].map((part) => [Math.round((most * part) / 3), Math.round((most * part) / 3)]), yname: "field, in pixels of the input", xname: "layer" });
     growth.draw(width, side + 12, `Receptive fields layer by layer: ${all.map((one) => one.field).join(", ")}`, chart.html,

@@ -281,12 +281,11 @@ MOVES = {
         Move("drag", "application", "Drawing pad", lambda: re.compile(r"^It reads \d, \d+%\.$"), by=(60, -40)),
     ],
 }
-# What is moved across while frames are counted.
+# What is dragged while frames are counted: role and name. The results have nothing to drag.
 SWEEPS = {
     "cells": ("slider", "Light moved"),
     "convolution": ("grid", "Output"),
     "geometry": ("slider", "Output"),
-    "ilsvrc": ("radio", "Several"),
     "inception": ("slider", "Channels in"),
     "learning_rate": ("img", "^Learning rate"),
     "optimizers": ("img", "^The valley"),
@@ -394,12 +393,6 @@ def make() -> Callable[[str], demos.Demo]:
     return lambda name: getattr(demos, name)(*([models.lenet().state_dict()] if name == "sketchpad" else []))
 
 
-@pytest.fixture
-def sweep(figure_name: str) -> tuple[str, str]:
-    """Role and name of what the figure's reader drags."""
-    return SWEEPS[figure_name]
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "figure_name" in metafunc.fixturenames:
         metafunc.parametrize("figure_name", FIGURES)
@@ -407,3 +400,5 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         cases = [(name, move) for name in FIGURES for move in MOVES[name]]
         ids = [f"{name}-{move.how}-{move.key or move.role}" for name, move in cases]
         metafunc.parametrize("moved_name, move", cases, ids=ids)
+    if "sweep" in metafunc.fixturenames:
+        metafunc.parametrize("swept_name, sweep", SWEEPS.items(), ids=SWEEPS)
