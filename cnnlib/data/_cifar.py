@@ -75,6 +75,8 @@ def _unpacked(archive: Path) -> dict[str, bytes]:
                 name = Path(member.name).name
                 if member.isfile() and name in _TRAIN + _TEST:
                     contents[name] = tar.extractfile(member).read()
+            while tar.fileobj.read(1 << 20):  # to the end, where gzip's checksum is
+                pass
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataFileError(f"{archive} is truncated or damaged ({error})") from None
     if missing := [name for name in _TRAIN + _TEST if name not in contents]:

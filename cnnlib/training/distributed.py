@@ -5,6 +5,7 @@ pass goes on: the last layer's are on their way before the first layer's are com
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -161,7 +162,7 @@ class Processes(World):
         try:
             yield
         except RuntimeError as error:
-            first = str(error).strip().splitlines()[0]
+            first = re.sub(r"^\[.*?\] ", "", str(error).strip().splitlines()[0])  # without gloo's place in its source
             raise WorkerLostError(
                 f"process {self.rank} of {self.size} lost another one ({first}). The last checkpoint is whole: "
                 "start all of them again with --resume"
