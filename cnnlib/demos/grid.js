@@ -11,23 +11,29 @@ export function tint(value, largest) {
 
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
-// A grid of numbers with one tab stop: arrow keys, Home and End move inside it.
-// update(rows, cols, cell, size): cell(r, c) -> {text, tint, kind, note, edit, name}; `edit` makes it a field whose
-// new value goes to onedit(r, c, value); onpick(r, c, how) hears pointer and keyboard moves where there are no fields.
+// A grid of numbers with one tab stop: arrow keys, Home and End move inside it. update(rows, cols, cell, size):
+// cell(r, c) -> {text, tint, kind, note, edit, name}; `edit` makes it a field whose new value goes to onedit(r, c,
+// value); onpick(r, c, how) hears pointer and keyboard moves where there are no fields.
 export function grid({ label, onedit, onpick, onkey, onhover }) {
   const el = h("div", { role: "grid", class: "grid", "aria-label": label });
   let shape = "";
   let cells = [];
   let seat = [0, 0];
   const target = (r, c) => cells[r]?.[c]?.firstElementChild ?? cells[r]?.[c];
-  const place = (node) => { const cell = node.closest?.("[data-r]"); return cell && [Number(cell.dataset.r), Number(cell.dataset.c)]; };
+  const place = (node) => {
+    const cell = node.closest?.("[data-r]");
+    return cell && [Number(cell.dataset.r), Number(cell.dataset.c)];
+  };
 
   function sit(r, c, focus) {
     target(...seat)?.setAttribute("tabindex", -1);
     seat = [r, c];
     const next = target(r, c);
     next?.setAttribute("tabindex", 0);
-    if (focus) { next?.focus({ preventScroll: true }); next?.select?.(); }
+    if (focus) {
+      next?.focus({ preventScroll: true });
+      next?.select?.();
+    }
   }
 
   function commit(field) {
@@ -63,14 +69,23 @@ export function grid({ label, onedit, onpick, onkey, onhover }) {
   });
   if (onedit) {
     el.addEventListener("input", (event) => commit(event.target));
-    el.addEventListener("focusout", (event) => { setAll(event.target, { "aria-invalid": null }); event.target.value = event.target.dataset.shown ?? event.target.value; });
+    el.addEventListener("focusout", (event) => {
+      setAll(event.target, { "aria-invalid": null });
+      event.target.value = event.target.dataset.shown ?? event.target.value;
+    });
   }
   if (onpick) {
     const point = (event) => {
       const here = place(event.target);
       if (!here) return;
-      if (event.type === "pointerdown") { sit(...here, true); event.preventDefault(); }
-      if (event.type === "pointerdown" || event.pointerType === "mouse") { sit(...here, false); onpick(...here, "point"); }
+      if (event.type === "pointerdown") {
+        sit(...here, true);
+        event.preventDefault();
+      }
+      if (event.type === "pointerdown" || event.pointerType === "mouse") {
+        sit(...here, false);
+        onpick(...here, "point");
+      }
     };
     el.addEventListener("pointerdown", point);
     el.addEventListener("pointerover", point);
@@ -82,20 +97,27 @@ export function grid({ label, onedit, onpick, onkey, onhover }) {
 
   return {
     el,
-    focused: () => el.contains(el.getRootNode().activeElement),
-    seat: (r, c) => { if (r !== seat[0] || c !== seat[1]) sit(r, c, el.contains(el.getRootNode().activeElement)); },
+    seat: (r, c) => {
+      if (r !== seat[0] || c !== seat[1]) sit(r, c, el.contains(el.getRootNode().activeElement));
+    },
     update(rows, cols, cell, size) {
       const specs = range(rows).map((r) => range(cols).map((c) => cell(r, c)));
-      const now = `${rows} ${cols} ${specs.flat().map((spec) => (spec.edit ? 1 : 0)).join("")}`;
+      const now = `${rows} ${cols} ${specs
+        .flat()
+        .map((spec) => (spec.edit ? 1 : 0))
+        .join("")}`;
       if (now !== shape) {
         const had = el.contains(el.getRootNode().activeElement);
         shape = now;
-        cells = specs.map((row, r) => row.map((spec, c) => {
-          const box = h("div", { role: "gridcell", "data-r": r, "data-c": c });
-          if (spec.edit) box.append(h("input", { type: "text", tabindex: -1, autocomplete: "off", spellcheck: "false" }));
-          else if (onpick) box.tabIndex = -1;
-          return box;
-        }));
+        cells = specs.map((row, r) =>
+          row.map((spec, c) => {
+            const box = h("div", { role: "gridcell", "data-r": r, "data-c": c });
+            if (spec.edit)
+              box.append(h("input", { type: "text", tabindex: -1, autocomplete: "off", spellcheck: "false" }));
+            else if (onpick) box.tabIndex = -1;
+            return box;
+          }),
+        );
         el.replaceChildren(...cells.map((row) => h("div", { role: "row" }, row)));
         if (onedit || onpick) {
           let [r, c] = [clamp(seat[0], 0, rows - 1), clamp(seat[1], 0, cols - 1)];
@@ -107,27 +129,49 @@ export function grid({ label, onedit, onpick, onkey, onhover }) {
         }
       }
       el.style.setProperty("--cell", `${size}px`);
-      specs.forEach((row, r) => row.forEach((spec, c) => {
-        const box = cells[r][c];
-        const inner = box.firstElementChild;
-        setAll(box, { class: `cell ${spec.kind ?? ""}`, "data-note": spec.note ?? null, "aria-selected": spec.selected === undefined ? null : String(spec.selected) });
-        if (box.dataset.tint !== spec.tint) box.style.setProperty("--tint", (box.dataset.tint = spec.tint ?? "transparent"));
-        if (inner) {
-          inner.dataset.shown = spec.text;
-          setAll(inner, { "aria-label": spec.name });
-          if (inner !== inner.getRootNode().activeElement && inner.value !== spec.text) inner.value = spec.text;
-          else if (inner === inner.getRootNode().activeElement && parse(inner.value) !== parse(spec.text) && !Number.isNaN(parse(inner.value))) inner.value = spec.text;
-        } else setAll(box, { text: spec.text, "aria-label": spec.name ?? null });
-      }));
+      specs.forEach((row, r) =>
+        row.forEach((spec, c) => {
+          const box = cells[r][c];
+          const inner = box.firstElementChild;
+          setAll(box, {
+            class: `cell ${spec.kind ?? ""}`,
+            "data-note": spec.note ?? null,
+            "aria-selected": spec.selected === undefined ? null : String(spec.selected),
+          });
+          if (box.dataset.tint !== spec.tint)
+            box.style.setProperty("--tint", (box.dataset.tint = spec.tint ?? "transparent"));
+          if (inner) {
+            inner.dataset.shown = spec.text;
+            setAll(inner, { "aria-label": spec.name });
+            if (inner !== inner.getRootNode().activeElement && inner.value !== spec.text) inner.value = spec.text;
+            else if (
+              inner === inner.getRootNode().activeElement &&
+              parse(inner.value) !== parse(spec.text) &&
+              !Number.isNaN(parse(inner.value))
+            )
+              inner.value = spec.text;
+          } else setAll(box, { text: spec.text, "aria-label": spec.name ?? null });
+        }),
+      );
     },
   };
 }
 
 export const GRID_STYLE = `
-.grid { display: inline-grid; width: max-content; border: 1px solid var(--edge); background: var(--line); gap: 1px; font-size: calc(var(--cell) * .42); line-height: 1; touch-action: manipulation; }
+.grid {
+  display: inline-grid; width: max-content; border: 1px solid var(--edge); background: var(--line); gap: 1px;
+  font-size: calc(var(--cell) * .42); line-height: 1; touch-action: manipulation;
+}
 .grid > div { display: flex; gap: 1px; }
-.cell { position: relative; width: calc(var(--cell) - 1px); height: calc(var(--cell) - 1px); display: grid; place-items: center; background: linear-gradient(var(--tint), var(--tint)), var(--paper); user-select: none; -webkit-user-select: none; }
-.cell input { width: 100%; height: 100%; border: 0; padding: 0; text-align: center; background: none; outline: none; cursor: text; min-width: 0; border-radius: 0; }
+.cell {
+  position: relative; width: calc(var(--cell) - 1px); height: calc(var(--cell) - 1px); display: grid; place-items:
+  center; background: linear-gradient(var(--tint), var(--tint)), var(--paper); user-select: none;
+  -webkit-user-select: none;
+}
+.cell input {
+  width: 100%; height: 100%; border: 0; padding: 0; text-align: center; background: none; outline: none; cursor:
+  text; min-width: 0; border-radius: 0;
+}
 .cell input:focus { box-shadow: inset 0 0 0 2.5px var(--link); }
 .cell input[aria-invalid] { box-shadow: inset 0 0 0 2.5px var(--bad); }
 .cell[tabindex] { cursor: pointer; }
@@ -137,5 +181,8 @@ export const GRID_STYLE = `
 .cell.pad { color: var(--muted); background: var(--panel); }
 .cell.unread { background: repeating-linear-gradient(135deg, transparent 0 3px, var(--edge) 3px 4px), var(--panel); }
 .cell.unread input { background: var(--paper); width: 62%; height: 66%; }
-.cell[data-note]::after { content: attr(data-note); position: absolute; right: 1px; bottom: 1px; font-size: calc(var(--cell) * .27); color: var(--mark); font-weight: 650; pointer-events: none; }
+.cell[data-note]::after {
+  content: attr(data-note); position: absolute; right: 1px; bottom: 1px; font-size: calc(var(--cell) * .27); color:
+  var(--mark); font-weight: 650; pointer-events: none;
+}
 `;

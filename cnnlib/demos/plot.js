@@ -15,19 +15,50 @@ export function picture() {
 }
 
 const fixed = (value) => Math.round(value * 10) / 10;
-export const path = (points, kind, shut = false) => (points.length ? `<path class="${kind}" d="M${points.map(([x, y]) => `${fixed(x)} ${fixed(y)}`).join("L")}${shut ? "Z" : ""}"/>` : "");
-export const dot = (x, y, radius, kind) => `<circle class="${kind}" cx="${fixed(x)}" cy="${fixed(y)}" r="${radius}"/>`;
-export const box = (x, y, width, height, kind, more = "") => `<rect class="${kind}" x="${fixed(x)}" y="${fixed(y)}" width="${fixed(width)}" height="${fixed(height)}" ${more}/>`;
-export const words = (x, y, text, kind = "", anchor = "start") => `<text class="${kind}" x="${fixed(x)}" y="${fixed(y)}" text-anchor="${anchor}">${text}</text>`;
+export const path = (points, kind, shut = false) =>
+  points.length
+    ? `<path class="${kind}" d="M${points.map(([x, y]) => `${fixed(x)} ${fixed(y)}`).join("L")}${shut ? "Z" : ""}"/>`
+    : "";
+export const dot = (x, y, radius, kind) =>
+  `<circle class="${kind}" cx="${fixed(x)}" cy="${fixed(y)}" r="${radius}"/>`;
+export const box = (x, y, width, height, kind, more = "") =>
+  `<rect class="${kind}" x="${fixed(x)}" y="${fixed(y)}" width="${fixed(width)}" height="${fixed(height)}" ${more}/>`;
+export const words = (x, y, text, kind = "", anchor = "start") =>
+  `<text class="${kind}" x="${fixed(x)}" y="${fixed(y)}" text-anchor="${anchor}">${text}</text>`;
 
 // Axes in the frame [left, top, right, bottom]: scales X and Y, and the drawing of the ticks, each [value, text].
 export function axes({ frame: [left, top, right, bottom], x, y, xticks = [], yticks = [], xname = "", yname = "" }) {
   const X = (value) => left + ((value - x[0]) / (x[1] - x[0])) * (right - left);
   const Y = (value) => bottom - ((value - y[0]) / (y[1] - y[0])) * (bottom - top);
   const parts = [
-    xticks.map(([value, text]) => path([[X(value), top], [X(value), bottom]], "rule") + words(X(value), bottom + 15, text, "tick", "middle")),
-    yticks.map(([value, text]) => path([[left, Y(value)], [right, Y(value)]], "rule") + words(left - 5, Y(value) + 4, text, "tick", "end")),
-    path([[left, top], [left, bottom], [right, bottom]], "axis"),
+    xticks.map(
+      ([value, text]) =>
+        path(
+          [
+            [X(value), top],
+            [X(value), bottom],
+          ],
+          "rule",
+        ) + words(X(value), bottom + 15, text, "tick", "middle"),
+    ),
+    yticks.map(
+      ([value, text]) =>
+        path(
+          [
+            [left, Y(value)],
+            [right, Y(value)],
+          ],
+          "rule",
+        ) + words(left - 5, Y(value) + 4, text, "tick", "end"),
+    ),
+    path(
+      [
+        [left, top],
+        [left, bottom],
+        [right, bottom],
+      ],
+      "axis",
+    ),
     words((left + right) / 2, bottom + 31, xname, "tick", "middle"),
     words(left, top - 6, yname, "tick"),
   ];
@@ -41,10 +72,19 @@ export function drag(el, move, pan = "none") {
   const at = (event) => {
     const edge = el.getBoundingClientRect();
     const view = el.viewBox.baseVal;
-    return [((event.clientX - edge.left) / edge.width) * view.width, ((event.clientY - edge.top) / edge.height) * view.height];
+    return [
+      ((event.clientX - edge.left) / edge.width) * view.width,
+      ((event.clientY - edge.top) / edge.height) * view.height,
+    ];
   };
-  el.addEventListener("pointerdown", (event) => { el.setPointerCapture(event.pointerId); event.preventDefault(); move(at(event), "down"); });
-  el.addEventListener("pointermove", (event) => { if (el.hasPointerCapture(event.pointerId)) move(at(event), "move"); });
+  el.addEventListener("pointerdown", (event) => {
+    el.setPointerCapture(event.pointerId);
+    event.preventDefault();
+    move(at(event), "down");
+  });
+  el.addEventListener("pointermove", (event) => {
+    if (el.hasPointerCapture(event.pointerId)) move(at(event), "move");
+  });
 }
 
 // A grey image of values from -1 (black) to 1 (white), each row as long as the first; NaN is left clear.
@@ -76,10 +116,23 @@ export function image(label) {
 
 // A list of coloured names; with onchange each is a check box.
 export function legend(entries, onchange) {
-  const boxes = entries.map(([name], index) => onchange && h("input", { type: "checkbox", onchange: (event) => onchange(name, event.target.checked) }));
+  const boxes = entries.map(
+    ([name]) =>
+      onchange && h("input", { type: "checkbox", onchange: (event) => onchange(name, event.target.checked) }),
+  );
   return {
-    el: h("div", { class: "legend" }, entries.map(([name, hue], index) => h(onchange ? "label" : "span", {}, boxes[index], h("i", { style: `background: var(${hue})` }), name))),
-    update(chosen) { boxes.forEach((field, index) => { field.checked = chosen.includes(entries[index][0]); }); },
+    el: h(
+      "div",
+      { class: "legend" },
+      entries.map(([name, hue], index) =>
+        h(onchange ? "label" : "span", {}, boxes[index], h("i", { style: `background: var(${hue})` }), name),
+      ),
+    ),
+    update(chosen) {
+      boxes.forEach((field, index) => {
+        field.checked = chosen.includes(entries[index][0]);
+      });
+    },
   };
 }
 

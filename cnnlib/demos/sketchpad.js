@@ -12,17 +12,23 @@ export function decode(text) {
   });
 }
 
-const decodeAll = (weights) => Object.fromEntries(Object.entries(weights).map(([name, text]) => [name, decode(text)]));
+const decodeAll = (weights) =>
+  Object.fromEntries(Object.entries(weights).map(([name, text]) => [name, decode(text)]));
 
-// Strokes, lists of [x, y] in the unit square, as an MNIST image: the drawing fills a box of 20 pixels, its centre of mass lies in the
-// middle of 28x28, and ink falls off over one pixel at the pen's edge. Then LeNet's 32x32, from -0.1 (paper) to 1.175 (ink).
+// Strokes, lists of [x, y] in the unit square, as an MNIST image: the drawing fills a box of 20 pixels, its centre of
+// mass lies in the middle of 28x28, and ink falls off over one pixel at the pen's edge. Then LeNet's 32x32, from -0.1
+// (paper) to 1.175 (ink).
 const PEN = 1.25;
 export function rasterise(strokes) {
   const all = strokes.flat();
   if (!all.length) return new Float64Array(1024).fill(-0.1);
-  const [low, high] = [Math.min, Math.max].map((pick) => [0, 1].map((axis) => pick(...all.map((point) => point[axis]))));
+  const [low, high] = [Math.min, Math.max].map((pick) =>
+    [0, 1].map((axis) => pick(...all.map((point) => point[axis]))),
+  );
   const scale = Math.min((20 - 2 * PEN) / Math.max(high[0] - low[0], high[1] - low[1], 1e-9), 200);
-  const placed = strokes.map((stroke) => stroke.map((point) => point.map((value, axis) => (value - (low[axis] + high[axis]) / 2) * scale + 13.5)));
+  const placed = strokes.map((stroke) =>
+    stroke.map((point) => point.map((value, axis) => (value - (low[axis] + high[axis]) / 2) * scale + 13.5)),
+  );
   const ink = (dx, dy) => {
     const pixels = new Float64Array(784);
     for (const stroke of placed) {
@@ -31,8 +37,12 @@ export function rasterise(strokes) {
         const next = stroke[Math.min(index + 1, stroke.length - 1)];
         const [ux, uy] = [next[0] - point[0], next[1] - point[1]];
         const length = ux * ux + uy * uy;
-        const [x0, x1] = [Math.min(ax, ax + ux), Math.max(ax, ax + ux)].map((x, end) => clamp(Math.round(x + (end ? 3 : -3)), 0, 27));
-        const [y0, y1] = [Math.min(ay, ay + uy), Math.max(ay, ay + uy)].map((y, end) => clamp(Math.round(y + (end ? 3 : -3)), 0, 27));
+        const [x0, x1] = [Math.min(ax, ax + ux), Math.max(ax, ax + ux)].map((x, end) =>
+          clamp(Math.round(x + (end ? 3 : -3)), 0, 27),
+        );
+        const [y0, y1] = [Math.min(ay, ay + uy), Math.max(ay, ay + uy)].map((y, end) =>
+          clamp(Math.round(y + (end ? 3 : -3)), 0, 27),
+        );
         for (let y = y0; y <= y1; y += 1) {
           for (let x = x0; x <= x1; x += 1) {
             const share = length ? clamp(((x - ax) * ux + (y - ay) * uy) / length, 0, 1) : 0;
@@ -46,10 +56,16 @@ export function rasterise(strokes) {
   };
   const first = ink(0, 0);
   let [mass, mx, my] = [0, 0, 0];
-  first.forEach((value, index) => { mass += value; mx += value * (index % 28); my += value * Math.floor(index / 28); });
+  first.forEach((value, index) => {
+    mass += value;
+    mx += value * (index % 28);
+    my += value * Math.floor(index / 28);
+  });
   const centred = ink(13.5 - mx / mass, 13.5 - my / mass);
   const wide = new Float64Array(1024).fill(-0.1);
-  centred.forEach((value, index) => { wide[32 * (Math.floor(index / 28) + 2) + (index % 28) + 2] = -0.1 + 1.275 * value; });
+  centred.forEach((value, index) => {
+    wide[32 * (Math.floor(index / 28) + 2) + (index % 28) + 2] = -0.1 + 1.275 * value;
+  });
   return wide;
 }
 
@@ -85,7 +101,8 @@ function halve(x, channels, side) {
   });
 }
 
-const connect = (x, weight, bias) => bias.map((offset, row) => x.reduce((sum, value, index) => sum + value * weight[row * x.length + index], offset));
+const connect = (x, weight, bias) =>
+  bias.map((offset, row) => x.reduce((sum, value, index) => sum + value * weight[row * x.length + index], offset));
 const tanh = (x) => x.map(Math.tanh);
 
 // Every map of the modern LeNet on one image of 32x32, and the ten probabilities.
@@ -106,7 +123,12 @@ export function lenet(image32, w) {
 // What the twin test calls: weights as they come, plain lists back.
 export function classify(strokes, weights) {
   const pixels = rasterise(strokes);
-  return Object.fromEntries(Object.entries({ image: pixels, ...lenet(pixels, decodeAll(weights)) }).map(([name, values]) => [name, Array.from(values)]));
+  return Object.fromEntries(
+    Object.entries({ image: pixels, ...lenet(pixels, decodeAll(weights)) }).map(([name, values]) => [
+      name,
+      Array.from(values),
+    ]),
+  );
 }
 
 // Maps side by side, `across` in a row, with a clear line between them.
@@ -116,12 +138,21 @@ function tiles(values, count, side, across) {
   const sheet = range(rows).map(() => new Array(columns).fill(NaN));
   values.forEach((value, index) => {
     const map = Math.floor(index / (side * side));
-    sheet[Math.floor(map / across) * step + (Math.floor(index / side) % side)][(map % across) * step + (index % side)] = value;
+    sheet[Math.floor(map / across) * step + (Math.floor(index / side) % side)][
+      (map % across) * step + (index % side)
+    ] = value;
   });
   return sheet;
 }
 
-const LAYERS = [["C1", 6, 28, 6], ["S2", 6, 14, 6], ["C3", 16, 10, 8], ["S4", 16, 5, 8], ["C5", 120, 1, 40], ["F6", 84, 1, 42]];
+const LAYERS = [
+  ["C1", 6, 28, 6],
+  ["S2", 6, 14, 6],
+  ["C3", 16, 10, 8],
+  ["S4", 16, 5, 8],
+  ["C5", 120, 1, 40],
+  ["F6", 84, 1, 42],
+];
 
 const CSS = `
 .split { display: flex; flex-wrap: wrap; gap: 14px 20px; align-items: flex-start; }
@@ -132,15 +163,24 @@ const CSS = `
 .seen { width: 104px; }
 .under { display: flex; gap: 8px; margin-top: 8px; }
 @media (max-width: 559px) { .frame .maps { grid-template-columns: 1fr; gap: 3px; } }
-.maps { display: grid; grid-template-columns: auto 1fr; gap: 8px 12px; align-items: center; margin-top: 14px; font-size: 13px; }
+.maps {
+  display: grid; grid-template-columns: auto 1fr; gap: 8px 12px; align-items: center; margin-top: 14px; font-size:
+  13px;
+}
 .maps .image { border: 0; max-width: 560px; }
 .maps span { color: var(--muted); }
 `;
 
 export function render({ model, el }) {
   const ui = mount({
-    model, el, css: PLOT_STYLE + CSS, title: "Draw a digit, and LeNet reads it", keys: ["strokes", "weights"], draw,
-    about: "Draw with mouse, finger or pen. With the keyboard: arrow keys move the pen, space sets it down and lifts it.",
+    model,
+    el,
+    css: PLOT_STYLE + CSS,
+    title: "Draw a digit, and LeNet reads it",
+    keys: ["strokes", "weights"],
+    draw,
+    about:
+      "Draw with mouse, finger or pen. With the keyboard: arrow keys move the pen, space sets it down and lifts it.",
   });
   const examples = ui.get("examples");
   const SIZE = 224;
@@ -151,15 +191,49 @@ export function render({ model, el }) {
   const bars = picture();
   const seen = image();
   const sheets = LAYERS.map(() => image());
-  const example = select({ label: "Example", options: [["", "choose a digit"], ...range(10).map((digit) => [digit, String(digit)])], onchange: (digit) => digit !== "" && ui.set({ strokes: examples[Number(digit)] }) });
-  const hint = h("p", { class: "small muted", text: "Keyboard: arrow keys move the pen, space sets it down and lifts it, Delete clears." });
+  const example = select({
+    label: "Example",
+    options: [["", "choose a digit"], ...range(10).map((digit) => [digit, String(digit)])],
+    onchange: (digit) => digit !== "" && ui.set({ strokes: examples[Number(digit)] }),
+  });
+  const hint = h("p", {
+    class: "small muted",
+    text: "Keyboard: arrow keys move the pen, space sets it down and lifts it, Delete clears.",
+  });
   ui.body.append(
-    h("div", { class: "split" },
-      h("div", {}, pad.el, h("div", { class: "under" }, button("Undo", () => ui.set({ strokes: ui.get("strokes").slice(0, -1) })), button("Clear", () => ui.set({ strokes: [] })))),
-      h("div", {}, example.el, h("p", { class: "small muted", text: "What LeNet gets" }), h("div", { class: "seen" }, seen.el)),
-      h("div", {}, bars.el)),
+    h(
+      "div",
+      { class: "split" },
+      h(
+        "div",
+        {},
+        pad.el,
+        h(
+          "div",
+          { class: "under" },
+          button("Undo", () => ui.set({ strokes: ui.get("strokes").slice(0, -1) })),
+          button("Clear", () => ui.set({ strokes: [] })),
+        ),
+      ),
+      h(
+        "div",
+        {},
+        example.el,
+        h("p", { class: "small muted", text: "What LeNet gets" }),
+        h("div", { class: "seen" }, seen.el),
+      ),
+      h("div", {}, bars.el),
+    ),
     hint,
-    h("div", { class: "maps" }, LAYERS.map(([name, count, side], index) => [h("span", { text: side > 1 ? `${name}: ${count} maps ${side}×${side}` : `${name}: ${count} units` }), sheets[index].el])));
+    h(
+      "div",
+      { class: "maps" },
+      LAYERS.map(([name, count, side], index) => [
+        h("span", { text: side > 1 ? `${name}: ${count} maps ${side}×${side}` : `${name}: ${count} units` }),
+        sheets[index].el,
+      ]),
+    ),
+  );
 
   let pen = { at: [0.5, 0.5], down: false, shown: false };
   const round = ([x, y]) => [x, y].map((value) => clamp(Math.round(value * 500) / 500, 0.02, 0.98));
@@ -172,10 +246,18 @@ export function render({ model, el }) {
     const edge = pad.el.getBoundingClientRect();
     return [(event.clientX - edge.left) / edge.width, (event.clientY - edge.top) / edge.height];
   };
-  pad.el.addEventListener("pointerdown", (event) => { pad.el.setPointerCapture(event.pointerId); pen = { ...pen, down: false, shown: false }; begin(spot(event)); });
-  pad.el.addEventListener("pointermove", (event) => { if (pad.el.hasPointerCapture(event.pointerId)) extend(spot(event)); });
+  pad.el.addEventListener("pointerdown", (event) => {
+    pad.el.setPointerCapture(event.pointerId);
+    pen = { ...pen, down: false, shown: false };
+    begin(spot(event));
+  });
+  pad.el.addEventListener("pointermove", (event) => {
+    if (pad.el.hasPointerCapture(event.pointerId)) extend(spot(event));
+  });
   pad.el.addEventListener("keydown", (event) => {
-    const step = { ArrowUp: [0, -0.04], ArrowDown: [0, 0.04], ArrowLeft: [-0.04, 0], ArrowRight: [0.04, 0] }[event.key];
+    const step = { ArrowUp: [0, -0.04], ArrowDown: [0, 0.04], ArrowLeft: [-0.04, 0], ArrowRight: [0.04, 0] }[
+      event.key
+    ];
     if (step) {
       pen = { ...pen, shown: true, at: round([pen.at[0] + step[0], pen.at[1] + step[1]]) };
       if (pen.down) extend(pen.at);
@@ -189,28 +271,53 @@ export function render({ model, el }) {
     event.preventDefault();
     ui.redraw();
   });
-  pad.el.addEventListener("blur", () => { pen = { ...pen, down: false, shown: false }; ui.redraw(); });
+  pad.el.addEventListener("blur", () => {
+    pen = { ...pen, down: false, shown: false };
+    ui.redraw();
+  });
 
   function draw() {
     const strokes = ui.get("strokes");
     const chosen = examples.findIndex((one) => JSON.stringify(one) === JSON.stringify(strokes));
     example.update(chosen < 0 ? "" : chosen);
-    const lines = strokes.map((stroke) => path([...stroke, stroke.at(-1)].map(([x, y]) => [x * SIZE, y * SIZE]), ""));
-    const nib = pen.shown ? `<circle class="${pen.down ? "pen" : "up"}" cx="${pen.at[0] * SIZE}" cy="${pen.at[1] * SIZE}" r="7"/>` : "";
+    const lines = strokes.map((stroke) =>
+      path(
+        [...stroke, stroke.at(-1)].map(([x, y]) => [x * SIZE, y * SIZE]),
+        "",
+      ),
+    );
+    const nib = pen.shown
+      ? `<circle class="${pen.down ? "pen" : "up"}" cx="${pen.at[0] * SIZE}" cy="${pen.at[1] * SIZE}" r="7"/>`
+      : "";
     pad.draw(SIZE, SIZE, `Drawing pad, ${strokes.length} stroke${strokes.length === 1 ? "" : "s"}`, lines, nib);
     const pixels = rasterise(strokes);
     if (weights.coded !== ui.get("weights")) weights = { coded: ui.get("weights"), ...decodeAll(ui.get("weights")) };
     const all = lenet(pixels, weights);
     const unit = (value) => ((value + 0.1) / 1.275) * 2 - 1;
-    seen.draw(range(32).map((row) => Array.from(pixels.subarray(32 * row, 32 * row + 32), unit)), "the drawing as 32 by 32 pixels");
-    LAYERS.forEach(([name, count, side, across], index) => sheets[index].draw(tiles(all[name], count, side, across), `activations of ${name}`));
+    seen.draw(
+      range(32).map((row) => Array.from(pixels.subarray(32 * row, 32 * row + 32), unit)),
+      "the drawing as 32 by 32 pixels",
+    );
+    LAYERS.forEach(([name, count, side, across], index) =>
+      sheets[index].draw(tiles(all[name], count, side, across), `activations of ${name}`),
+    );
     const best = all.probabilities.indexOf(Math.max(...all.probabilities));
     const percent = (value) => `${Math.round(100 * value)}%`;
-    bars.draw(190, SIZE, strokes.length ? `It reads ${best}, ${percent(all.probabilities[best])}` : "Nothing drawn yet",
-      strokes.length ? Array.from(all.probabilities, (value, digit) => {
-        const y = 4 + digit * 22;
-        return words(2, y + 14, digit, digit === best ? "strong" : "") + box(20, y + 2, Math.max(1, 120 * value), 15, digit === best ? "h2" : "h1") + words(26 + 120 * value, y + 14, percent(value), digit === best ? "strong" : "tick");
-      }) : words(2, 20, "Nothing drawn yet", "tick"));
+    bars.draw(
+      190,
+      SIZE,
+      strokes.length ? `It reads ${best}, ${percent(all.probabilities[best])}` : "Nothing drawn yet",
+      strokes.length
+        ? Array.from(all.probabilities, (value, digit) => {
+            const y = 4 + digit * 22;
+            return (
+              words(2, y + 14, digit, digit === best ? "strong" : "") +
+              box(20, y + 2, Math.max(1, 120 * value), 15, digit === best ? "h2" : "h1") +
+              words(26 + 120 * value, y + 14, percent(value), digit === best ? "strong" : "tick")
+            );
+          })
+        : words(2, 20, "Nothing drawn yet", "tick"),
+    );
     ui.say(strokes.length ? `It reads ${best}, ${percent(all.probabilities[best])}.` : "Nothing drawn yet.");
   }
 

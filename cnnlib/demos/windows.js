@@ -17,11 +17,16 @@ export function outputSize({ size, kernel, stride, padding, dilation, ceil = fal
 
 // Which rows of the padded input no output position reads.
 export function unreadRows(shape) {
-  const read = new Set(range(outputSize(shape)).flatMap((out) => range(shape.kernel).map((tap) => out * shape.stride + tap * shape.dilation)));
+  const read = new Set(
+    range(outputSize(shape)).flatMap((out) =>
+      range(shape.kernel).map((tap) => out * shape.stride + tap * shape.dilation),
+    ),
+  );
   return range(shape.size + 2 * shape.padding).filter((row) => !read.has(row));
 }
 
-// For a kernel that does not fit: the nearest value of each single argument that would make it fit, within the limits.
+// For a kernel that does not fit: the nearest value of each single argument that would make it fit, within the
+// limits.
 export function suggestions({ size, kernel, padding, dilation }, limits) {
   const room = size + 2 * padding;
   const nearest = {
@@ -30,7 +35,9 @@ export function suggestions({ size, kernel, padding, dilation }, limits) {
     kernel: Math.floor((room - 1) / dilation) + 1,
     size: span(kernel, dilation) - 2 * padding,
   };
-  return Object.entries(nearest).filter(([name, value]) => value >= limits[name][0] && value <= limits[name][1]).map(([name, value]) => ({ [name]: value }));
+  return Object.entries(nearest)
+    .filter(([name, value]) => value >= limits[name][0] && value <= limits[name][1])
+    .map(([name, value]) => ({ [name]: value }));
 }
 
 // The rule for the output size with the numbers put in; symbols as in cnnlib.functional.conv_output_size.
@@ -38,5 +45,7 @@ export function sizeRule({ size, kernel, stride, padding, dilation, ceil = false
   const [open, shut] = ceil ? "⌈⌉" : "⌊⌋";
   const free = size + 2 * padding - span(kernel, dilation);
   const rule = `${open}(W + 2P − D(F − 1) − 1) / S${shut} + 1 = ${open}(${size} + 2·${padding} − ${dilation}·${kernel - 1} − 1) / ${stride}${shut} + 1`;
-  return free < 0 ? `${rule}: −${-free} is negative, no output` : `${rule} = ${open}${free} / ${stride}${shut} + 1 = `;
+  return free < 0
+    ? `${rule}: −${-free} is negative, no output`
+    : `${rule} = ${open}${free} / ${stride}${shut} + 1 = `;
 }

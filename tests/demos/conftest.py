@@ -301,14 +301,15 @@ FIGURES = [name for name in demos.__all__ if name != "Demo"]
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, list], list]:
-    """Call functions of a figure's module: node("convolution", [["outputSize", {...}], ...]) -> their values."""
+    """Call functions of a figure's module, or read constants: node("convolution", [["outputSize", {}], ["LIMITS"]])."""
     folder = tmp_path_factory.mktemp("node")
     runner = folder / "run.mjs"
     runner.write_text(
         'import { readFileSync } from "node:fs";\n'
         "const { module, calls } = JSON.parse(readFileSync(0));\n"
         "const figure = await import(module);\n"
-        "console.log(JSON.stringify(calls.map(([name, ...args]) => figure[name](...args))));\n"
+        "const call = (it, args) => (typeof it === 'function' ? it(...args) : it);\n"
+        "console.log(JSON.stringify(calls.map(([name, ...args]) => call(figure[name], args))));\n"
     )
 
     def run(name: str, calls: list) -> list:

@@ -13,7 +13,11 @@ from cnnlib.demos.surfaces import SURFACES
 from cnnlib.models.googlenet import INCEPTION
 from cnnlib.module import Parameter
 
-CONVOLUTION_LIMITS = dict(size=(1, 11), kernel=(1, 5), stride=(1, 4), padding=(0, 3), dilation=(1, 3))
+# The package's names for these modules are the figures' functions.
+convolution, geometry, ilsvrc, cells, sketchpad = (
+    importlib.import_module(f"cnnlib.demos.{name}")
+    for name in ("convolution", "geometry", "ilsvrc", "cells", "sketchpad")
+)
 EXACT = dict(rtol=0, atol=0)
 CLOSE = dict(rtol=0, atol=1e-12)
 
@@ -21,11 +25,42 @@ CLOSE = dict(rtol=0, atol=1e-12)
 def geometries(rng, count):
     while count:
         size, kernel, stride, padding, dilation = (
-            int(rng.integers(low, high + 1)) for low, high in CONVOLUTION_LIMITS.values()
+            int(rng.integers(low, high + 1)) for low, high in convolution.LIMITS.values()
         )
         if size + 2 * padding > dilation * (kernel - 1):
             count -= 1
             yield dict(size=size, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+
+
+@pytest.mark.parametrize("module", [convolution, geometry])
+def test_both_sides_know_the_same_limits(node, module):
+    (limits,) = node(module.__name__.rpartition(".")[2], [["LIMITS"]])
+    assert {name: tuple(ends) for name, ends in limits.items()} == module.LIMITS
+
+
+@pytest.mark.parametrize(
+    "value, decimals, text",
+    [
+        (0, 2, "0"),
+        (-3, 2, "\u22123"),
+        (20.4, 0, "20"),
+        (99.7, 0, "100"),
+        (1 / 9, 2, "1/9"),
+        (-2 / 27, 2, "\u22122/27"),
+        (0.25, 2, "0.25"),
+        (16 / 9, 2, "1.78"),
+        (0.0004, 2, "4e\u22124"),
+    ],
+)
+def test_numbers_as_they_are_shown(node, value, decimals, text):
+    shown, back = node("convolution", [["format", value, decimals], ["parse", text]])
+    assert shown == text
+    if "e" not in text and decimals:
+        assert back == pytest.approx(value, abs=0.005)
+
+
+def test_what_is_no_number_is_refused(node):
+    assert node("convolution", [["parse", text] for text in ("", "x", "1/", "1/0", "--1", "1 2")]) == [None] * 6  # NaN
 
 
 def keywords(shape):
@@ -51,8 +86,8 @@ def test_convolution(node, channels, kind):
 
 
 def all_shapes():
-    ranges = [range(low, high + 1) for low, high in CONVOLUTION_LIMITS.values()]
-    return [dict(zip(CONVOLUTION_LIMITS, values, strict=True)) for values in itertools.product(*ranges)]
+    ranges = [range(low, high + 1) for low, high in convolution.LIMITS.values()]
+    return [dict(zip(convolution.LIMITS, values, strict=True)) for values in itertools.product(*ranges)]
 
 
 def twin_size(shape):
@@ -68,7 +103,7 @@ def test_convolution_output_size_on_everything_the_controls_reach(node):
 
 
 def test_every_suggestion_makes_the_kernel_fit_and_is_the_nearest(node):
-    limits = CONVOLUTION_LIMITS
+    limits = convolution.LIMITS
     shapes = [shape for shape in all_shapes() if not twin_size(shape)]
     for shape, offered in zip(shapes, node("convolution", [["suggestions", s, limits] for s in shapes]), strict=True):
         assert offered
@@ -99,8 +134,8 @@ def test_the_default_input_is_the_preset_of_that_name(node):
 
 def test_window_counts_of_the_geometry_figure_rounded_down_and_up(node):
     rng = np.random.default_rng(2)
-    limits = dict(size=(1, 32), kernel=(1, 11), stride=(1, 8), padding=(0, 5), dilation=(1, 4))
-    shapes = [{name: int(rng.integers(low, high + 1)) for name, (low, high) in limits.items()} for _ in range(400)]
+    ranges = geometry.LIMITS.items()
+    shapes = [{name: int(rng.integers(low, high + 1)) for name, (low, high) in ranges} for _ in range(400)]
     for ceil in (False, True):
         counts = node("geometry", [["outputSize", {**shape, "ceil": ceil}] for shape in shapes])
         for shape, count in zip(shapes, counts, strict=True):
@@ -265,7 +300,6 @@ def test_the_walk_over_the_saddle(node):
 
 
 def test_gabor_fields_stimuli_and_responses(node):
-    cells = importlib.import_module("cnnlib.demos.cells")  # the package's name for it is the figure's function
     rng = np.random.default_rng(6)
     for kind in ("stripes", "bar", "stripes", "bar"):
         angle, preferred, shift = rng.uniform(0, 180), rng.uniform(0, 180), rng.uniform(-1, 1)
@@ -280,7 +314,6 @@ def test_gabor_fields_stimuli_and_responses(node):
 
 
 def test_a_complex_cell_does_not_mind_where_the_stripes_are_and_a_simple_one_does():
-    cells = importlib.import_module("cnnlib.demos.cells")
     answers = np.array([cells.responses(cells.stimulus("stripes", 0, shift), 0) for shift in np.linspace(0, 1, 21)])
     assert np.ptp(answers[:, 1]) < 0.02 * answers[:, 1].max()
     assert answers[:, 0].min() == 0 and answers[:, 0].max() > 10
@@ -356,9 +389,8 @@ def test_a_receptive_field_is_where_the_gradient_comes_from(node):
 def test_the_filter_of_results(node):
     state = demos.ilsvrc().state
     rng = np.random.default_rng(7)
-    options = importlib.import_module("cnnlib.demos.ilsvrc").CHOICES
     for _ in range(40):
-        chosen = {name: str(rng.choice(choices)) for name, choices in options.items()}
+        chosen = {name: str(rng.choice(choices)) for name, choices in ilsvrc.CHOICES.items()}
         (found,) = node("ilsvrc", [["pick", state["rows"], chosen]])
         wanted = [
             row
@@ -378,7 +410,6 @@ def test_single_networks_are_compared_as_the_table_prints_them(node):
 
 
 def test_the_sketch_pad_runs_the_lenet_of_cnnlib(node):
-    sketchpad = importlib.import_module("cnnlib.demos.sketchpad")
     rng = np.random.default_rng(8)
     weights = models.lenet(seed=3).state_dict()
     model = models.lenet(dtype="float64")
@@ -408,7 +439,6 @@ def test_half_precision_is_decoded_exactly(node):
 
 
 def test_drawings_are_placed_as_in_mnist():
-    sketchpad = importlib.import_module("cnnlib.demos.sketchpad")
     small = [[[0.1 + 0.2 * x, 0.2 + 0.2 * y] for x, y in stroke] for stroke in sketchpad.EXAMPLES[5]]
     a, b = (sketchpad.rasterise(strokes) for strokes in (sketchpad.EXAMPLES[5], small))
     np.testing.assert_allclose(a, b, atol=1e-9)  # size and place of the drawing do not matter
