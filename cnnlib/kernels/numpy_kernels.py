@@ -1,8 +1,10 @@
 """The hot operations in NumPy: few passes over memory, and every multiplication inside a matrix product.
 
-Activations leave a convolution as an NCHW view of C,N,H,W memory, so that the whole batch is one matrix product with
-no transposition; elementwise operations keep that layout. Scratch buffers are used again (a fresh one costs more in
-page faults than in arithmetic) and never leave this module.
+Maps are seen as (B, C, H, W, n), where B*n is the batch: a large batch lies last (B = 1), so that what a tap of the
+kernel sees is copied in long runs and all images go through one product; a small one that comes as N,C,H,W lies first
+(n = 1), so that nothing is transposed. Either way a convolution puts out an NCHW view of that memory, and elementwise
+operations and pooling keep the layout. Scratch buffers are used again (a fresh one costs more in page faults than in
+arithmetic) and never leave this module.
 """
 
 import threading
@@ -14,7 +16,7 @@ from cnnlib import functional as F
 from cnnlib.functional._arrays import Array, check_arrays, check_gradient
 from cnnlib.functional.convolution import Conv2dCache, ConvGeometry, conv_geometry
 from cnnlib.functional.geometry import Pair, taps
-from cnnlib.functional.pooling import MaxPool2dCache, PoolGeometry, pool_geometry
+from cnnlib.functional.pooling import AvgPool2dCache, MaxPool2dCache, PoolGeometry, pool_geometry, window_count
 
 _scratch = threading.local()
 
@@ -28,6 +30,10 @@ def _buffer(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return buffers[key][:size].reshape(shape)
 
 
+BATCH_LAST_FROM = 16
+"""From how many images on it pays to turn a batch that lies first."""
+
+
 @F.conv2d.kernel(np.ndarray)
 def conv2d(
     x: Array,
@@ -39,97 +45,165 @@ def conv2d(
     groups: int = 1,
 ) -> tuple[Array, Conv2dCache]:
     g = conv_geometry(x, weight, bias, stride, padding, dilation, groups)
-    N, O, oh, ow = g.output_shape(x, weight)
-    y = np.empty((O, N, oh, ow), x.dtype)
-    for channels, filters in _groups(x, weight, groups):
-        product = _correlate(x[:, channels], weight[filters], g, y[filters])
-        if bias is not None:
-            product += bias[filters, None]
-    return y.transpose(1, 0, 2, 3), Conv2dCache(x, weight, bias is not None, g)
+    maps = _maps(x, _is_batch_last(x))
+    B, _, _, _, n = maps.shape
+    y = np.empty((B, weight.shape[0], *g.outputs, n), x.dtype)
+    for channels, filters in _groups(weight, groups):
+        _correlate(_frame(maps[:, channels], g.padding), weight[filters], g, out=y[:, filters])
+    if bias is not None:
+        y += bias[:, None, None, None]
+    return _images(y), Conv2dCache(x, weight, bias is not None, g)
 
 
 @F.conv2d_backward.kernel(np.ndarray)
 def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
     x, weight, has_bias, g = cache
     check_gradient(dy, g.output_shape(x, weight), x)
-    N, C, H, W = x.shape
+    batch_last = _is_batch_last(x)
+    maps, delta = _maps(x, batch_last), _dense(_maps(dy, batch_last), "delta")
     dweight = np.empty(weight.shape, weight.dtype)
-    dx = np.empty((C, N, H, W), x.dtype) if need_dx else None
-    delta = _channels_first(dy, "delta")  # (O, N*oh*ow)
-    for channels, filters in _groups(x, weight, g.groups):
-        windows = _unfold(x[:, channels], g)
-        np.matmul(delta[filters], windows.T, out=dweight[filters].reshape(delta[filters].shape[0], -1))
+    dx = np.empty(maps.shape, x.dtype) if need_dx else None
+    for channels, filters in _groups(weight, g.groups):
+        _weight_gradient(_frame(maps[:, channels], g.padding), delta[:, filters], g, out=dweight[filters])
         if need_dx:
-            _input_gradient(delta[filters], weight[filters], g, dx[channels])
-    dbias = delta.sum(axis=1) if has_bias else None
-    return (dx.transpose(1, 0, 2, 3) if need_dx else None), dweight, dbias
+            _input_gradient(delta[:, filters], weight[filters], g, out=dx[:, channels])
+    dbias = _matrix(delta).sum(axis=(0, 2)) if has_bias else None
+    return (_images(dx) if need_dx else None), dweight, dbias
 
 
-def _groups(x: Array, weight: Array, groups: int) -> list[tuple[slice, slice]]:
+def _is_batch_last(x: Array) -> bool:
+    return x.shape[0] >= BATCH_LAST_FROM or x.transpose(1, 2, 3, 0).flags.c_contiguous
+
+
+def _maps(x: Array, batch_last: bool) -> Array:
+    """Return x (N, C, H, W) as a view (B, C, H, W, n)."""
+    return x.transpose(1, 2, 3, 0)[None] if batch_last else x[..., None]
+
+
+def _images(maps: Array) -> Array:
+    """Return maps (B, C, H, W, n) as a view (N, C, H, W): the way back from `_maps`."""
+    return maps[..., 0] if maps.shape[4] == 1 else maps[0].transpose(3, 0, 1, 2)
+
+
+def _groups(weight: Array, groups: int) -> list[tuple[slice, slice]]:
     C_g, O_g = weight.shape[1], weight.shape[0] // groups
     return [(slice(k * C_g, (k + 1) * C_g), slice(k * O_g, (k + 1) * O_g)) for k in range(groups)]
 
 
-def _correlate(x: Array, weight: Array, g: ConvGeometry, out: Array) -> Array:
-    """Write the products of all windows with all filters into out (O, N, oh, ow); return it as (O, N*oh*ow)."""
-    product = out.reshape(out.shape[0], -1)
-    np.matmul(weight.reshape(weight.shape[0], -1), _unfold(x, g), out=product)
-    return product
+def _by_rows(channels: int, g: ConvGeometry) -> bool:
+    """Whether to copy only the horizontal shifts: kw copies of the input instead of kh*kw, for kh products.
+
+    With few channels those products would be too thin to be worth it; with a stride their operands would have gaps.
+    """
+    return channels >= 16 and g.stride == (1, 1) and g.kernel_size[0] > 1
 
 
-def _unfold(x: Array, g: ConvGeometry) -> Array:
-    """Return the windows as columns (C*kh*kw, N*oh*ow): what each weight of a filter sees, place by place."""
-    N, C = x.shape[:2]
-    (kh, kw), (oh, ow) = g.kernel_size, g.outputs
-    if (kh, kw) == g.stride == (1, 1) and g.padding == (0, 0):
-        return _channels_first(x, "windows")
-    framed = _frame(x, g.padding)  # (C, N, Hp, Wp)
-    columns = _buffer("windows", (C, kh, kw, N, oh, ow), x.dtype)
-    for i, j, rows, cols in taps(g.kernel_size, g.stride, g.dilation, g.outputs):
-        columns[:, i, j] = framed[:, :, rows, cols]
-    return columns.reshape(C * kh * kw, N * oh * ow)
+def _correlate(framed: Array, weight: Array, g: ConvGeometry, out: Array) -> None:
+    """Write what each filter (O, C, kh, kw) makes of each window of framed (B, C, Hp, Wp, n) into out."""
+    product = _matrix(out)
+    if not _by_rows(framed.shape[1], g):
+        np.matmul(weight.reshape(weight.shape[0], -1), _unfold(framed, g), out=product)
+        return
+    for i, part in enumerate(_rows(framed, g)):
+        row_of_weights = weight[:, :, i].reshape(weight.shape[0], -1)
+        if i == 0:
+            np.matmul(row_of_weights, part, out=product)
+        else:
+            product += np.matmul(row_of_weights, part, out=_buffer("product", product.shape, product.dtype))
+
+
+def _weight_gradient(framed: Array, delta: Array, g: ConvGeometry, out: Array) -> None:
+    """Write the sum over all places of what each asks of each weight into out (O, C, kh, kw)."""
+    places = _matrix(delta)
+    if not _by_rows(framed.shape[1], g):
+        out[...] = _over_places(places, _unfold(framed, g)).reshape(out.shape)
+        return
+    for i, part in enumerate(_rows(framed, g)):
+        out[:, :, i] = _over_places(places, part).reshape(out[:, :, i].shape)
+
+
+def _over_places(delta: Array, seen: Array) -> Array:
+    """Return the products of delta (B, O, L) and seen (B, K, L), added up over all places and images: (O, K)."""
+    products = np.matmul(delta, seen.transpose(0, 2, 1))
+    return products[0] if len(products) == 1 else products.sum(axis=0)
 
 
 def _input_gradient(delta: Array, weight: Array, g: ConvGeometry, out: Array) -> None:
-    """Write into out (C, N, H, W) what each pixel's windows ask of it, added up."""
-    C, N, H, W = out.shape
-    (kh, kw), (oh, ow) = g.kernel_size, g.outputs
+    """Write into out (B, C, H, W, n) what each pixel's windows ask of it, added up."""
+    B, C, H, W, n = out.shape
     spread = weight.reshape(weight.shape[0], -1).T  # (C*kh*kw, O)
-    if (kh, kw) == g.stride == (1, 1) and g.padding == (0, 0):
-        np.matmul(spread, delta, out=out.reshape(C, -1))
+    if _is_plain_product(g):
+        np.matmul(spread, _matrix(delta), out=_matrix(out))
         return
-    asked = _buffer("windows", (C * kh * kw, N * oh * ow), delta.dtype)
-    np.matmul(spread, delta, out=asked)
-    asked = asked.reshape(C, kh, kw, N, oh, ow)
+    reach = tuple(g.dilation[a] * (g.kernel_size[a] - 1) - g.padding[a] for a in (0, 1))
+    if C >= 16 and _by_rows(weight.shape[0], g) and min(reach) >= 0:
+        # with stride 1, what a pixel gets is a correlation of delta with the kernel turned round
+        turned = np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
+        _correlate(_frame(delta, reach), turned, g._replace(padding=reach, outputs=(H, W)), out)
+        return
+    asked = _buffer("windows", (B, spread.shape[0], g.outputs[0] * g.outputs[1] * n), delta.dtype)
+    np.matmul(spread, _matrix(delta), out=asked)
+    asked = asked.reshape(B, C, *g.kernel_size, *g.outputs, n)
     (top, left), whole = g.padding, g.padding == (0, 0)
-    framed = out if whole else _buffer("framed", (C, N, H + 2 * top, W + 2 * left), delta.dtype)
+    framed = out if whole else _buffer("framed", (B, C, H + 2 * top, W + 2 * left, n), delta.dtype)
     framed[...] = 0
     for i, j, rows, cols in taps(g.kernel_size, g.stride, g.dilation, g.outputs):
-        framed[:, :, rows, cols] += asked[:, i, j]
+        framed[:, :, rows, cols] += asked[:, :, i, j]
     if not whole:
         out[...] = framed[:, :, top : top + H, left : left + W]
 
 
-def _channels_first(x: Array, name: str) -> Array:
-    """Return x (N, C, H, W) as a matrix (C, N*H*W), copied only if its memory is not laid out so already."""
-    turned = x.transpose(1, 0, 2, 3)
-    if turned.flags.c_contiguous:
-        return turned.reshape(turned.shape[0], -1)
-    matrix = _buffer(name, turned.shape, x.dtype)
-    matrix[...] = turned
-    return matrix.reshape(turned.shape[0], -1)
+def _is_plain_product(g: ConvGeometry) -> bool:
+    return g.kernel_size == g.stride == (1, 1) and g.padding == (0, 0)
 
 
-def _frame(x: Array, padding: Pair) -> Array:
-    """Return x (N, C, H, W) as (C, N, H, W) within a frame of zeros."""
-    turned, (top, left) = x.transpose(1, 0, 2, 3), padding
+def _unfold(framed: Array, g: ConvGeometry) -> Array:
+    """Return the windows as columns (B, C*kh*kw, oh*ow*n): what each weight of a filter sees, place by place."""
+    if _is_plain_product(g):
+        return _matrix(framed)
+    B, C, _, _, n = framed.shape
+    (kh, kw), (oh, ow) = g.kernel_size, g.outputs
+    windows = _buffer("windows", (B, C, kh, kw, oh, ow, n), framed.dtype)
+    for i, j, rows, cols in taps(g.kernel_size, g.stride, g.dilation, g.outputs):
+        windows[:, :, i, j] = framed[:, :, rows, cols]
+    return windows.reshape(B, C * kh * kw, oh * ow * n)
+
+
+def _rows(framed: Array, g: ConvGeometry) -> list[Array]:
+    """Return for each row i of the kernel what its weights see, (B, C*kw, oh*ow*n): views into one copy."""
+    B, C, Hp, _, n = framed.shape
+    (kh, kw), (oh, ow) = g.kernel_size, g.outputs
+    shifts = _buffer("windows", (B, C, kw, Hp, ow, n), framed.dtype)
+    for j in range(kw):
+        shifts[:, :, j] = framed[:, :, :, j * g.dilation[1] : j * g.dilation[1] + ow]
+    flat, row = shifts.reshape(B, C * kw, Hp * ow * n), ow * n
+    return [flat[:, :, i * g.dilation[0] * row : (i * g.dilation[0] + oh) * row] for i in range(kh)]
+
+
+def _matrix(maps: Array) -> Array:
+    """Return maps (B, C, H, W, n) as matrices (B, C, H*W*n), a view."""
+    B, C, H, W, n = maps.shape
+    return maps.reshape(B, C, H * W * n, copy=False)
+
+
+def _dense(maps: Array, name: str) -> Array:
+    """Return maps with a place after the other in memory, copied only if they are not laid out so already."""
+    if maps.flags.c_contiguous:
+        return maps
+    copy = _buffer(name, maps.shape, maps.dtype)
+    copy[...] = maps
+    return copy
+
+
+def _frame(maps: Array, padding: Pair) -> Array:
+    """Return maps (B, C, H, W, n) within a frame of zeros, with a place after the other in memory."""
     if padding == (0, 0):
-        return turned
-    C, N, H, W = turned.shape
-    framed = _buffer("framed", (C, N, H + 2 * top, W + 2 * left), x.dtype)
+        return _dense(maps, "framed")
+    (B, C, H, W, n), (top, left) = maps.shape, padding
+    framed = _buffer("framed", (B, C, H + 2 * top, W + 2 * left, n), maps.dtype)
     framed[:, :, :top] = framed[:, :, top + H :] = 0
-    framed[..., :left] = framed[..., left + W :] = 0
-    framed[:, :, top : top + H, left : left + W] = turned
+    framed[:, :, :, :left] = framed[:, :, :, left + W :] = 0
+    framed[:, :, top : top + H, left : left + W] = maps
     return framed
 
 
@@ -211,4 +285,39 @@ def max_unpool2d_backward(dy: Array, cache: MaxPool2dCache | NumpyMaxPool2dCache
     dx = np.empty(winner.shape, dy.dtype)
     for tap, (_, _, rows, cols) in enumerate(taps(g.kernel_size, g.stride, g.dilation, g.outputs)):
         np.copyto(dx, dy[..., rows, cols], where=winner == tap)
+    return dx
+
+
+@F.avg_pool2d.kernel(np.ndarray)
+def avg_pool2d(
+    x: Array,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> tuple[Array, AvgPool2dCache]:
+    g = pool_geometry(x, kernel_size, stride, padding, 1, ceil_mode)
+    if g.padding != (0, 0) or g.beyond(x.shape[2:]) != (0, 0):
+        return F.avg_pool2d.reference(x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    seen = [x[..., rows, cols] for _, _, rows, cols in taps(g.kernel_size, g.stride, g.dilation, g.outputs)]
+    y = seen[0].copy(order="K")
+    for values in seen[1:]:
+        y += values
+    y /= y.dtype.type(len(seen))
+    return y, AvgPool2dCache(window_count(np, x, g, count_include_pad), g, x.shape, y)
+
+
+@F.avg_pool2d_backward.kernel(np.ndarray)
+def avg_pool2d_backward(dy: Array, cache: AvgPool2dCache) -> Array:
+    count, g, x_shape, y = cache
+    if g.stride != g.kernel_size or g.padding != (0, 0) or g.beyond(x_shape[2:]) != (0, 0):
+        return F.avg_pool2d_backward.reference(dy, cache)
+    check_gradient(dy, y.shape, y)
+    share = dy / count
+    # laid out as y, and all written but what no window read
+    order = np.argsort([-abs(stride) for stride in y.strides], kind="stable")
+    dx = np.zeros([x_shape[axis] for axis in order], dy.dtype).transpose(np.argsort(order))
+    for _, _, rows, cols in taps(g.kernel_size, g.stride, g.dilation, g.outputs):
+        dx[..., rows, cols] = share
     return dx

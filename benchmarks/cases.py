@@ -1,0 +1,266 @@
+"""What is timed: for each case, its sides, each of which makes a function that does the same work once."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+Work = Callable[[], Any]
+BATCH = {"lenet": 128, "alexnet": 16, "googlenet": 4, "vgg16": 2}
+INPUT = {"lenet": (1, 32, 32), "alexnet": (3, 227, 227), "googlenet": (3, 224, 224), "vgg16": (3, 224, 224)}
+CLASSES = {"lenet": 10, "alexnet": 1000, "googlenet": 1000, "vgg16": 1000}
+
+# Convolutions of the networks, for NumPy: input (N, C, H, W), filters, kernel size, stride, padding.
+CONVOLUTIONS = {
+    "VGG 3x3 at 224": ((1, 64, 224, 224), 64, 3, 1, 1),
+    "VGG 3x3 at 56": ((2, 256, 56, 56), 256, 3, 1, 1),
+    "AlexNet 11x11": ((4, 3, 227, 227), 96, 11, 4, 0),
+    "GoogLeNet 1x1": ((4, 192, 28, 28), 64, 1, 1, 0),
+    "GoogLeNet 5x5": ((4, 16, 28, 28), 32, 5, 1, 2),
+    "LeNet C1": ((128, 1, 32, 32), 6, 5, 1, 0),
+    "LeNet C3": ((128, 6, 14, 14), 16, 5, 1, 0),
+}
+
+
+def network(name: str) -> Any:
+    """Return the paper's network, the modern one for LeNet."""
+    from cnnlib import models
+
+    return getattr(models, name)(num_classes=CLASSES[name])
+
+
+def batch(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return random images and labels: what the numbers are does not change the time."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((BATCH[name], *INPUT[name]), dtype=np.float32)
+    return images, rng.integers(0, CLASSES[name], BATCH[name])
+
+
+def eager_step(name: str, channels_last: bool = False, bfloat16: bool = False) -> Work:
+    """Return one training step in plain torch.nn, autograd and torch.optim, with torch's defaults."""
+    import torch
+
+    from benchmarks.torch_twin import torch_twin
+
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = torch_twin(network(name)).to(memory_format=layout)
+    images, labels = map(torch.from_numpy, batch(name))
+    images = images.to(memory_format=layout)
+    optimizer, criterion = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9), torch.nn.CrossEntropyLoss()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            loss = criterion(model(images), labels)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def cnnlib_step(name: str, device: str, channels_last: bool = False) -> Work:
+    """Return one training step in cnnlib."""
+    from cnnlib import losses, optim
+    from cnnlib.module import move
+
+    model = network(name).to(device, channels_last)
+    images, labels = batch(name)
+    x, targets = move(images, device, channels_last), move(labels, device)
+    optimizer, criterion = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9), losses.CrossEntropyLoss()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        criterion(model(x), targets)
+        model.backward(criterion.backward(), need_input_grad=False)
+        optimizer.step()
+
+    return step
+
+
+def eager_inference(name: str) -> Work:
+    """Return one forward pass in plain torch.nn, in evaluation mode without autograd."""
+    import torch
+
+    from benchmarks.torch_twin import torch_twin
+
+    model, images = torch_twin(network(name)).eval(), torch.from_numpy(batch(name)[0])
+
+    def forward() -> None:
+        with torch.inference_mode():
+            model(images)
+
+    return forward
+
+
+def cnnlib_inference(name: str) -> Work:
+    """Return one forward pass in cnnlib, in evaluation mode, with channels_last."""
+    from cnnlib.module import move
+
+    model, images = network(name).to("cpu", channels_last=True).eval(), move(batch(name)[0], "cpu", True)
+    return partial(model, images)
+
+
+def _convolution(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
+    shape, filters, size, stride, padding = CONVOLUTIONS[name]
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape, dtype=np.float32)
+    w = rng.standard_normal((filters, shape[1], size, size), dtype=np.float32)
+    out = (shape[2] + 2 * padding - size) // stride + 1
+    dy = rng.standard_normal((shape[0], filters, out, out), dtype=np.float32)
+    return x, w, dy, {"stride": stride, "padding": padding}
+
+
+def cnnlib_convolution(name: str) -> Work:
+    """Return forward and backward of one convolution on NumPy."""
+    from cnnlib import functional as F
+
+    x, w, dy, geometry = _convolution(name)
+
+    def both() -> None:
+        _, cache = F.conv2d(x, w, **geometry)
+        F.conv2d_backward(dy, cache)
+
+    return both
+
+
+def bare_products(name: str) -> Work:
+    """Return just the three matrix products that a convolution's forward and backward pass contain, operands ready."""
+    x, w, dy, _ = _convolution(name)
+    places = dy.shape[0] * dy.shape[2] * dy.shape[3]
+    rng = np.random.default_rng(0)
+    filters, depth = w.shape[0], w[0].size
+    weight = w.reshape(filters, depth)
+    windows = rng.standard_normal((depth, places), dtype=np.float32)
+    delta = rng.standard_normal((filters, places), dtype=np.float32)
+    y, dw, dx = np.empty_like(delta), np.empty_like(weight), np.empty_like(windows)
+
+    def products() -> None:
+        np.matmul(weight, windows, out=y)
+        np.matmul(delta, windows.T, out=dw)
+        np.matmul(weight.T, delta, out=dx)
+
+    return products
+
+
+def textbook_convolution(name: str) -> Work:
+    """Return the way a tutorial writes it in NumPy: loops over images and over the kernel's taps."""
+    x, w, dy, geometry = _convolution(name)
+    s, p, k = geometry["stride"], geometry["padding"], w.shape[2]
+    oh, ow = dy.shape[2:]
+
+    def both() -> None:
+        framed = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p)))
+        y, dw, dframed = np.zeros_like(dy), np.zeros_like(w), np.zeros_like(framed)
+        for n in range(x.shape[0]):
+            for i in range(k):
+                for j in range(k):
+                    seen = framed[n, :, i : i + s * oh : s, j : j + s * ow : s]
+                    y[n] += np.tensordot(w[:, :, i, j], seen, 1)
+                    dw[:, :, i, j] += np.tensordot(dy[n], seen, ((1, 2), (1, 2)))
+                    dframed[n, :, i : i + s * oh : s, j : j + s * ow : s] += np.tensordot(w[:, :, i, j].T, dy[n], 1)
+
+    return both
+
+
+def torch_optimizer(rule: str, name: str) -> Work:
+    """Return one step of a torch.optim rule with its defaults, on a network's parameters and random gradients."""
+    import torch
+
+    parameters = [torch.nn.Parameter(torch.from_numpy(p.data)) for p in network(name).parameters()]
+    for p in parameters:
+        p.grad = torch.full_like(p, 1e-3)
+    options = {"momentum": 0.9} if rule == "SGD" else {}
+    return getattr(torch.optim, rule)(parameters, lr=1e-3, **options).step
+
+
+def cnnlib_optimizer(rule: str, name: str) -> Work:
+    """Return one step of cnnlib's rule, likewise."""
+    from cnnlib import optim
+
+    parameters = network(name).to("cpu").parameters()
+    for p in parameters:
+        p.grad = p.data * 0 + 1e-3
+    options = {"momentum": 0.9} if rule == "SGD" else {}
+    return getattr(optim, rule)(parameters, lr=1e-3, **options).step
+
+
+def _many_digits() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (60_000, 28, 28), dtype=np.uint8), rng.integers(0, 10, 60_000)
+
+
+def torch_epoch_of_data() -> Work:
+    """Return an epoch over 60,000 images the tutorial way: a Dataset of samples, a DataLoader without workers."""
+    import torch
+
+    images, labels = _many_digits()
+
+    class Samples(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(labels)
+
+        def __getitem__(self, k: int) -> tuple[Any, int]:
+            return torch.from_numpy(images[k]).float().div(255).unsqueeze(0), int(labels[k])
+
+    loader = torch.utils.data.DataLoader(Samples(), batch_size=128, shuffle=True)
+
+    def epoch() -> None:
+        for _ in loader:
+            pass
+
+    return epoch
+
+
+def cnnlib_epoch_of_data() -> Work:
+    """Return an epoch over the same images by `data.batches`."""
+    import torch
+
+    from cnnlib.data import Dataset, batches, prepare
+
+    images, labels = _many_digits()
+    dataset = Dataset(prepare(images), labels)
+
+    def epoch() -> None:
+        for x, y in batches(dataset, 128, np.random.default_rng(0)):
+            torch.from_numpy(x), torch.from_numpy(y)
+
+    return epoch
+
+
+def _steps(name: str) -> dict[str, Callable[[], Work]]:
+    return {
+        "torch.nn": partial(eager_step, name),
+        "torch.nn, channels_last": partial(eager_step, name, channels_last=True),
+        "cnnlib": partial(cnnlib_step, name, "cpu"),
+        "cnnlib, channels_last": partial(cnnlib_step, name, "cpu", channels_last=True),
+    }
+
+
+# group: case: side: what makes its work. The first side is the one that the others are compared with.
+GROUPS: dict[str, dict[str, dict[str, Callable[[], Work]]]] = {
+    "training step": {name: _steps(name) for name in BATCH},
+    "training step on NumPy": {
+        "lenet": {"torch.nn": partial(eager_step, "lenet"), "cnnlib on NumPy": partial(cnnlib_step, "lenet", "numpy")}
+    },
+    "inference": {
+        name: {"torch.nn": partial(eager_inference, name), "cnnlib": partial(cnnlib_inference, name)} for name in BATCH
+    },
+    "convolution on NumPy": {
+        name: {
+            "bare matrix products": partial(bare_products, name),
+            "cnnlib": partial(cnnlib_convolution, name),
+            "textbook": partial(textbook_convolution, name),
+        }
+        for name in CONVOLUTIONS
+    },
+    "optimiser step": {
+        f"{rule}, {name}": {
+            "torch.optim": partial(torch_optimizer, rule, name),
+            "cnnlib": partial(cnnlib_optimizer, rule, name),
+        }
+        for rule in ("SGD", "Adam")
+        for name in ("googlenet", "alexnet")
+    },
+    "epoch of data": {"60,000 digits": {"DataLoader": torch_epoch_of_data, "cnnlib": cnnlib_epoch_of_data}},
+}
