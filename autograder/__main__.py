@@ -1,7 +1,9 @@
-"""`python -m autograder release | check | grade | feedback | gradebook | export`."""
+"""`python -m autograder release | check | grade | feedback | gradebook | export | similar`."""
 
 import csv
 import statistics
+from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,11 +16,11 @@ from rich.table import Table
 from autograder import batch, export, feedback
 from autograder.grading import Result, State
 from autograder.late import LatePolicy
-from autograder.problem_set import ProblemSet
+from autograder.problem_set import Given, ProblemSet
 from autograder.sandbox import SandboxError, open_sandbox
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-console = Console()
+console = Console(markup=False, highlight=False)  # students' names and errors may look like markup
 
 SetName = Annotated[str, typer.Argument(metavar="SET", help="A problem set: the name of its file in homework/.")]
 ResultsFolder = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that `grade` wrote.")]
@@ -27,7 +29,7 @@ ClassSeed = Annotated[int, typer.Option("--class-seed", help="Draws the class's 
 
 def stop(error: Exception | str) -> typer.Exit:
     """Say what is wrong and return the exit that goes with it."""
-    console.print(f"[bold red]error:[/] {error}", style="red", highlight=False, markup=True)
+    console.print(f"error: {error}", style="red")
     return typer.Exit(1)
 
 
@@ -71,7 +73,7 @@ def check(
             failed += bool(found)
             console.print(f"{name}: {'may go out' if not found else f'{len(found)} problems'}")
             for problem in found:
-                console.print(f"  {problem}", markup=False, highlight=False)
+                console.print(f"  {problem}")
     except (ValueError, OSError, SandboxError) as error:
         raise stop(error) from None
     if failed:
@@ -87,6 +89,9 @@ def grade(
     results: Annotated[Path, typer.Option(help="Folder for the records, the pages and the table.")],
     class_seed: ClassSeed = 0,
     roster: Annotated[Path | None, typer.Option(help="CSV with a column id: who should have handed in.")] = None,
+    dask: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler; its workers see the same folders.")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Submissions graded side by side.")] = 1,
     seed: Annotated[
         int | None, typer.Option(help="Draws the random inputs; default: one that nobody can guess.")
@@ -110,15 +115,15 @@ def grade(
     settings = store.settings
     todo = {student: paths for student, paths in found.items() if not _still_holds(done.get(student), paths, settings)}
     console.print(f"{len(found)} submissions, {len(found) - len(todo)} of them graded before; {sandbox.isolation}")
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("grading", total=len(todo))
-        for result in batch.grade_class(todo, submissions, problem_set, settings, jobs):
-            try:
+        try:
+            for result in _graded(todo, submissions, problem_set, settings, jobs, dask):
                 store.save(result)
-            except OSError as error:
-                raise stop(f"{error}; what was graded is kept: type the same command to go on") from None
-            progress.update(task, advance=1, description=f"{result.student}: {result.state}")
+                progress.update(task, advance=1, description=f"{result.student}: {result.state}")
+        except (OSError, ImportError) as error:
+            raise stop(f"{error}; what was graded is kept: type the same command to go on") from None
     graded = {student: result for student, result in store.load().items() if student in found}
     _write_feedback(results, graded, problem_set.title)
     batch.write(results / "grades.csv", export.table(graded.values(), "csv", problem_set.title))
@@ -196,6 +201,52 @@ def gradebook(
     console.print(f"{course / 'gradebook.db'}: {len(records)} submissions of {problem_set.name}")
 
 
+@app.command()
+def similar(
+    set_name: SetName,
+    submissions: Annotated[Path, typer.Argument(help="The folder that was graded.")],
+    to: Annotated[Path, typer.Option(help="CSV file to write.")],
+    class_seed: ClassSeed = 0,
+    at_least: Annotated[float, typer.Option(min=0, max=1, help="Share of the answers that must be alike.")] = 0.6,
+) -> None:
+    """List the pairs of students whose answers are alike. Look at them yourself: short answers often are."""
+    from autograder import source
+    from autograder.similarity import similar
+    from autograder.submission import UnreadableNotebook, read
+
+    try:
+        problem_set = source.load(set_name, class_seed)
+        code = {}
+        for student, paths in batch.find(submissions, set_name).items():
+            try:
+                answers = read(paths[0], problem_set).answers.values() if len(paths) == 1 else []
+            except UnreadableNotebook:
+                continue  # a human looks at it anyway
+            code[student] = "\n\n".join(answer.source for answer in answers)
+        given = [cell.source if isinstance(cell, Given) else cell.stub for cell in problem_set.cells]
+        pairs = similar(code, "\n\n".join(given), at_least)
+        rows = [["one", "other", "share"], *([p.one, p.other, p.share] for p in pairs)]
+        batch.write(to, export.as_csv(rows))
+    except (ValueError, OSError, batch.RunError) as error:
+        raise stop(error) from None
+    console.print(f"{to}: {len(pairs)} pairs of {len(code)} students")
+
+
+def _graded(
+    todo: dict[str, list[Path]],
+    folder: Path,
+    problem_set: ProblemSet,
+    settings: batch.Settings,
+    jobs: int,
+    dask: str | None,
+) -> Iterator[Result]:
+    if dask is None:
+        return batch.grade_class(todo, folder, problem_set, settings, jobs)
+    from autograder import cluster
+
+    return cluster.grade_class(todo, folder, problem_set, settings, dask)
+
+
 def _roster(path: Path) -> dict[str, object]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
@@ -207,7 +258,7 @@ def _roster(path: Path) -> dict[str, object]:
 def _settle(
     store: batch.Results, problem_set: ProblemSet, seed: int | None, seconds: float, unsafe: bool, regrade: bool
 ) -> tuple[dict[str, Result], dict[str, Result]]:
-    """Begin a run or go on with one; return the records to compare with and the ones that still hold."""
+    """Begin a run or go on with one; return the records that a regrading compares with, and those of this run."""
     old = store.settings
     if seed is None and old:
         seed = old.seed
@@ -218,9 +269,10 @@ def _settle(
             f"{store.folder} holds a run with another {' and '.join(differ)}: --regrade grades all again and "
             "shows who changes, another --results folder keeps both"
         )
-    records = store.load()
+    if regrade:
+        store.set_aside()
     store.begin(new)
-    return (records, {}) if regrade else ({}, records)
+    return store.load("previous"), store.load()
 
 
 def _still_holds(result: Result | None, paths: list[Path], settings: batch.Settings) -> bool:
@@ -271,9 +323,11 @@ def _summary(records: dict[str, Result], points: float) -> None:
         slowest = max(records.values(), key=lambda result: result.seconds)
         table.add_row("slowest", f"{slowest.student}, {slowest.seconds:.1f} s")
     console.print(table)
+    for remark, count in Counter(remark for result in records.values() for remark in result.remarks).items():
+        console.print(f"{count} times: {remark}")
     for result in records.values():
         if result.state is State.HUMAN:
-            console.print(f"needs a human: {result.student}: {result.reason}", markup=False, highlight=False)
+            console.print(f"needs a human: {result.student}: {result.reason}")
 
 
 def _changes(before: dict[str, Result], after: dict[str, Result]) -> None:

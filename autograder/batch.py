@@ -16,7 +16,7 @@ from pathlib import Path
 from autograder.grading import Result, State, grade
 from autograder.late import handed_in
 from autograder.problem_set import ProblemSet
-from autograder.sandbox import Limits, SandboxError, open_sandbox
+from autograder.sandbox import Limits, open_sandbox
 
 
 class RunError(RuntimeError):
@@ -45,7 +45,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Results:
-    """The folder that a run writes, one process at a time: `run.json`, and a record a student in `records/`."""
+    """The folder that a run writes, one process at a time: `run.json`, and a record a student in `records/`.
+
+    After a regrading `previous/` holds the records from before.
+    """
 
     folder: Path
 
@@ -69,10 +72,16 @@ class Results:
         """Write one record; a reader sees the old one or the new one, never half of it."""
         write(self.folder / "records" / f"{result.student}.json", json.dumps(result.to_json(), indent=1))
 
-    def load(self) -> dict[str, Result]:
+    def set_aside(self) -> None:
+        """Keep the records so far as the previous ones: a regrading compares with them."""
+        (self.folder / "previous").mkdir(parents=True, exist_ok=True)
+        for path in (self.folder / "records").glob("*.json"):
+            os.replace(path, self.folder / "previous" / path.name)
+
+    def load(self, kind: str = "records") -> dict[str, Result]:
         """Read all records by student. A record that is damaged counts as not there, and is graded again."""
         records = {}
-        for path in sorted((self.folder / "records").glob("*.json")):
+        for path in sorted((self.folder / kind).glob("*.json")):
             try:
                 result = Result.from_json(json.loads(path.read_text(encoding="utf-8")))
             except (ValueError, KeyError, TypeError):
@@ -157,24 +166,24 @@ def grade_class(
         with _pool(jobs) as pool:
             futures = {pool.submit(grade_student, s, paths, *common): s for s, paths in left.items()}
             for future in as_completed(futures):
-                result = _result(future, futures[future], problem_set, settings)
+                result = outcome(future, futures[future], problem_set, settings)
                 del left[futures[future]]
                 yield result
     except BrokenProcessPool:
         for student, paths in left.items():
             try:
                 with _pool(1) as pool:
-                    yield _result(pool.submit(grade_student, student, paths, *common), student, problem_set, settings)
+                    yield outcome(pool.submit(grade_student, student, paths, *common), student, problem_set, settings)
             except BrokenProcessPool:
                 yield for_a_human(student, "the grader itself died on this notebook", problem_set, settings)
 
 
-def _result(future: Future, student: str, problem_set: ProblemSet, settings: Settings) -> Result:
+def outcome(future: Future, student: str, problem_set: ProblemSet, settings: Settings) -> Result:
     """Return a worker's result. A fault of the grader's own costs nobody a grade: a human hears of it."""
     error = future.exception()
     if error is None:
         return future.result()
-    if isinstance(error, BrokenProcessPool | SandboxError):
+    if isinstance(error, BrokenProcessPool):
         raise error
     return for_a_human(student, f"the grader failed: {type(error).__name__}: {error}", problem_set, settings)
 

@@ -39,8 +39,13 @@ def table(results: Iterable[Result], layout: str, title: str, late: LatePolicy |
             rows.append([*row, r.seconds, r.isolation, r.digest[:12], r.reason])
     else:
         raise ValueError(f"no table layout {layout!r}: there are {', '.join(FORMATS)}")
+    return as_csv([header, *rows])
+
+
+def as_csv(rows: Iterable[Iterable[object]]) -> str:
+    """Write rows as CSV, harmless to a spreadsheet that opens it."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *([_harmless(cell) for cell in row] for row in rows)])
+    csv.writer(text, lineterminator="\n").writerows([_harmless(cell) for cell in row] for row in rows)
     return text.getvalue()
 
 

@@ -63,6 +63,7 @@ class Result:
     handed_in: str = ""
     seconds: float = 0.0
     printed: str = ""
+    remarks: list[str] = field(default_factory=list)
     exercises: list[ExerciseResult] = field(default_factory=list)
 
     def settle(self) -> None:
@@ -128,6 +129,11 @@ def grade(
             raise UnreadableNotebook("nothing was handed in")
         submission = read(path, problem_set)
         result.digest = submission.digest
+        if submission.class_seed not in (None, problem_set.class_seed):
+            said = str(submission.class_seed)[:20]
+            result.remarks.append(
+                f"the notebook is of class seed {said}; it was graded as one of {problem_set.class_seed}"
+            )
         trial = _Trial(problem_set, submission, questions(problem_set, seed))
         result.printed = trial.run(sandbox, limits or Limits())
         result.exercises = trial.exercises()

@@ -8,6 +8,7 @@ import shutil
 import site
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import psutil
 
 RUNNER = Path(__file__).with_name("runner.py")
 WEIGH_EVERY = 0.1  # seconds between two looks at the memory in use
-FIRST_UID = 2_000_000_000  # far above any account; one uid a grader process, so that process limits are not shared
+FIRST_UID = 2_000_000_000  # far above any account; one uid a grading thread, so that process limits are not shared
 
 
 class SandboxError(RuntimeError):
@@ -237,7 +238,7 @@ def _mounts(limits: Limits) -> list[str]:
 
 def _as_another_user(limits: Limits) -> list[str]:
     """Root's box: the student's code runs as a user that exists nowhere, and its processes are counted."""
-    user = str(FIRST_UID + os.getpid())
+    user = str(FIRST_UID + threading.get_native_id())
     capabilities = [word for name in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{name}")]
     return [
         *(

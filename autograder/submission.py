@@ -34,6 +34,7 @@ class Submission:
     unanswered: dict[str, str]
     written: dict[str, str]
     defines: frozenset[str]  # all names that its code cells define, for hints
+    class_seed: Any  # what the notebook says of itself; None if nothing
 
 
 def read(path: Path, problem_set: ProblemSet) -> Submission:
@@ -51,7 +52,8 @@ def read(path: Path, problem_set: ProblemSet) -> Submission:
             f"{path.name} has {path.stat().st_size >> 20} MB; {LARGEST_NOTEBOOK >> 20} MB are read at most"
         )
     content = path.read_bytes()
-    cells = _cells(path.name, content)
+    notebook = _notebook(path.name, content)
+    cells = _cells(path.name, notebook)
     answers, unanswered = {}, {}
     for grade_id, exercise in problem_set.exercises.items():
         name = answer_key(problem_set)[grade_id].hole.answer
@@ -86,7 +88,8 @@ def read(path: Path, problem_set: ProblemSet) -> Submission:
         if texts:
             written[grade_id] = "\n\n".join(texts)
     defines = frozenset().union(*(cell.defines for cell in cells))
-    return Submission(hashlib.sha256(content).hexdigest(), answers, unanswered, written, defines)
+    class_seed = _dict(_dict(notebook.get("metadata")).get("problem_set")).get("class_seed")
+    return Submission(hashlib.sha256(content).hexdigest(), answers, unanswered, written, defines, class_seed)
 
 
 @dataclass(frozen=True)
@@ -97,13 +100,17 @@ class _Cell:
     defines: frozenset[str]
 
 
-def _cells(name: str, content: bytes) -> list[_Cell]:
+def _notebook(name: str, content: bytes) -> dict[str, Any]:
     try:
         notebook = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise UnreadableNotebook(f"{name} is no JSON: {str(error)[:200] or type(error).__name__}") from None
     if not isinstance(notebook, dict):
         raise UnreadableNotebook(f"{name} is JSON, but no notebook")
+    return notebook
+
+
+def _cells(name: str, notebook: dict[str, Any]) -> list[_Cell]:
     raw = notebook.get("cells")
     if raw is None:  # formats before 4 kept their cells in worksheets
         sheets = notebook.get("worksheets")

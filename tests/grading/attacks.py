@@ -1,7 +1,8 @@
 # ruff: noqa: E501  (a cell a line reads better than broken strings)
 """What strangers' notebooks try. Each is the source of one answer cell, unless it changes the whole file.
 
-GRADEBOOK, NEIGHBOUR, SOURCES and PORT stand for paths and a port of the machine that grades, which an insider might know.
+GRADEBOOK, NEIGHBOUR, SOURCES, PORT and ABSTRACT stand for paths and sockets of the machine that grades, which an
+insider might know.
 """
 
 FORWARD = "def circular_conv2d(x, weight, bias, stride, dilation):\n"
@@ -107,7 +108,7 @@ CELLS = {
         "    except Exception: pass"
     ),
     "calls home": body(
-        "import socket\nfor family, address in ((socket.AF_INET, ('127.0.0.1', PORT)), (socket.AF_UNIX, chr(0) + 'autograder-test')):\n"
+        "import socket\nfor family, address in ((socket.AF_INET, ('127.0.0.1', PORT)), (socket.AF_UNIX, chr(0) + 'ABSTRACT')):\n"
         "    try:\n        s = socket.socket(family)\n        s.settimeout(1)\n        s.connect(address)\n        s.send(b'hello')\n"
         "    except OSError: pass"
     ),

@@ -1,15 +1,21 @@
 """Bad arguments get an explanation and a failing exit."""
 
+import json
+
 import pytest
 from typer.testing import CliRunner
 
 from autograder.__main__ import app
+from tests.grading.conftest import ANSWERS, typed_answers
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["grade", "convolutions", ".", "--results", "r"], "no problem set 'convolutions': there are convolution"),
+        (
+            ["grade", "convolutions", ".", "--results", "r"],
+            "no problem set 'convolutions': there are architectures, convolution",
+        ),
         (["grade", "convolution", "no-such-folder", "--results", "r"], "there is no folder no-such-folder"),
         (["export", "no-such-run"], "no-such-run holds no run"),
     ],
@@ -20,3 +26,24 @@ def test_bad_arguments_are_explained(words, says, tmp_path, monkeypatch):
     assert done.exit_code == 1
     assert says in " ".join(done.output.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_regrading_shows_who_changes(hand_in, tmp_path):
+    folder, results = tmp_path / "class", tmp_path / "results"
+    folder.mkdir()
+    right = typed_answers(ANSWERS / "convolution" / "loops.txt")
+    hand_in({"sizes": right["sizes"]}, "[bold]ada", folder=folder)
+    hand_in({}, "ben", folder=folder)
+    words = ["grade", "convolution", str(folder), "--results", str(results)]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    # as if other checks had given other points
+    for file, change in (("run.json", {"checks": "others"}), ("records/[bold]ada.json", {"score": 2.0})):
+        path = results / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 1 and "holds a run with another checks: --regrade" in " ".join(refused.output.split())
+    done = CliRunner().invoke(app, [*words, "--regrade"])
+    assert done.exit_code == 0, done.output
+    changes = done.output.split("Regraded: who changes")[1]
+    assert "[bold]ada" in changes and "+4" in changes and "ben" not in changes
+    assert json.loads((results / "previous" / "[bold]ada.json").read_text())["score"] == 2

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from autograder import sandbox
 from autograder.__main__ import app
+from autograder.judge import received
 from tests.grading.conftest import ANSWERS, typed_answers
 
 
@@ -65,3 +66,16 @@ def test_unsafe_is_said_in_every_report(no_bubblewrap, hand_in, tmp_path):
 
 def test_the_box_says_what_it_is(graded):
     assert graded({"sizes": "SIZES = {}"}).isolation.startswith("bubblewrap")
+
+
+@pytest.mark.parametrize("box", list(sandbox._boxes()), ids=lambda box: box.isolation)
+def test_every_kind_of_box_hides_the_machine(box):
+    look = """
+import os
+seen = [os.path.exists(path) for path in ("/etc/passwd", "/repo", FILE)]
+look = lambda: [os.getuid() > 0, os.access("/usr", os.W_OK), *seen]
+""".replace("FILE", repr(__file__))
+    cases = [{"arguments": [], "parts": False}]
+    run = box.run([{"grade_id": "look", "source": look, "answer": "look", "cases": cases}], sandbox.Limits())
+    (value,) = [record["value"] for record in run.records if record["step"] == "value"]
+    assert run.ended == "" and received(value).tolist() == [1, 0, 0, 0, 0], run

@@ -121,3 +121,12 @@ def test_unreadable_files_are_said_to_be_so(content, tmp_path, convolution):
     path.write_text(content)
     with pytest.raises(UnreadableNotebook, match=r"x\.ipynb is "):
         read(path, convolution)
+
+
+def test_a_notebook_of_another_class_is_noticed(graded):
+    def of_another_class(notebook):
+        notebook.metadata["problem_set"]["class_seed"] = 2026
+
+    (remark,) = graded({"sizes": RIGHT["sizes"]}, of_another_class).remarks
+    assert remark == "the notebook is of class seed 2026; it was graded as one of 0"
+    assert graded({"sizes": RIGHT["sizes"]}).remarks == []
