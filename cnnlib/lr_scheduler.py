@@ -104,7 +104,7 @@ class SequentialLR(LRScheduler):
     """One schedule after the other: warm up, then cosine. Schedule k starts its own count at `milestones[k - 1]`."""
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]) -> None:
-        if len(milestones) != len(schedulers) - 1 or list(milestones) != sorted(milestones):
+        if not schedulers or len(milestones) != len(schedulers) - 1 or list(milestones) != sorted(milestones):
             raise ValueError(
                 f"{len(schedulers)} schedules need {len(schedulers) - 1} epochs between them, in order, "
                 f"not {milestones}"

@@ -1,29 +1,40 @@
-"""SGD and its schedule against torch's, step by step."""
+"""Every optimiser and schedule against torch's, step by step."""
 
 import numpy as np
 import pytest
 import torch
 
-from cnnlib import lr_scheduler, optim
+from benchmarks.torch_twin import torch_twin
+from cnnlib import layers, losses, lr_scheduler, optim
+from cnnlib.containers import Sequential
 from cnnlib.module import Parameter, move
 
-SETTINGS = [
-    {"lr": 0.1},
-    {"lr": 0.1, "weight_decay": 0.3},
-    {"lr": 0.05, "momentum": 0.9},
-    {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1},
-    {"lr": 0.05, "momentum": 0.8, "dampening": 0.4, "weight_decay": 0.1},
-    {"lr": 0.05, "momentum": 0.9, "nesterov": True},
-    {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True},
+RULES = [
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.1, "weight_decay": 0.3}),
+    ("SGD", {"lr": 0.05, "momentum": 0.9}),
+    ("SGD", {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}),
+    ("SGD", {"lr": 0.05, "momentum": 0.8, "dampening": 0.4, "weight_decay": 0.1}),
+    ("SGD", {"lr": 0.05, "momentum": 0.9, "nesterov": True}),
+    ("SGD", {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True}),
+    ("Adagrad", {"lr": 0.1}),
+    ("Adagrad", {"lr": 0.1, "lr_decay": 0.02, "weight_decay": 0.1, "initial_accumulator_value": 0.3, "eps": 1e-3}),
+    ("RMSprop", {"lr": 0.01}),
+    ("RMSprop", {"lr": 0.01, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.1}),
+    ("RMSprop", {"lr": 0.01, "momentum": 0.9, "centered": True}),
+    ("Adadelta", {}),
+    ("Adadelta", {"lr": 0.5, "rho": 0.95, "eps": 1e-4, "weight_decay": 0.1}),
+    ("Adam", {}),
+    ("Adam", {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}),
+    ("AdamW", {}),
+    ("AdamW", {"lr": 0.02, "betas": (0.8, 0.95), "weight_decay": 0.3}),
 ]
 
 
 def start(device):
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(shape) for shape in ((3, 4), (5,))]
-    return [Parameter(move(a.copy(), device)) for a in arrays], [
-        torch.tensor(a, requires_grad=True) for a in arrays
-    ]
+    return [Parameter(move(a.copy(), device)) for a in arrays], [torch.tensor(a, requires_grad=True) for a in arrays]
 
 
 def gradients(steps):
@@ -35,10 +46,10 @@ def numpy(parameters):
     return [move(p.data, "numpy").copy() for p in parameters]
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_a_hundred_steps_are_torchs(device, settings):
+@pytest.mark.parametrize("rule, settings", RULES, ids=str)
+def test_a_hundred_steps_are_torchs(device, rule, settings):
     ours, theirs = start(device)
-    optimizer, reference = optim.SGD(ours, **settings), torch.optim.SGD(theirs, **settings)
+    optimizer, reference = getattr(optim, rule)(ours, **settings), getattr(torch.optim, rule)(theirs, **settings)
     for k, grads in enumerate(gradients(100)):
         for parameter, tensor, grad in zip(ours, theirs, grads, strict=True):
             parameter.grad, tensor.grad = move(grad.copy(), device), torch.tensor(grad)
@@ -55,10 +66,95 @@ def test_a_hundred_steps_are_torchs(device, settings):
     assert all(p.grad is None for p in ours)
 
 
-def test_defaults_are_torchs():
-    ours, theirs = optim.SGD(start("numpy")[0]), torch.optim.SGD(start("numpy")[1]).defaults
-    for name in ("lr", "momentum", "dampening", "weight_decay", "nesterov"):
-        assert getattr(ours, name) == theirs[name]
+@pytest.mark.parametrize("rule", dict.fromkeys(rule for rule, _ in RULES))
+def test_defaults_are_torchs(rule):
+    ours, theirs = getattr(optim, rule)(start("numpy")[0]), getattr(torch.optim, rule)(start("numpy")[1]).defaults
+    own = {name for name in vars(ours) if name not in ("parameters", "state")}
+    assert own and own <= set(theirs)
+    for name in own:
+        assert getattr(ours, name) == theirs[name], name
+
+
+@pytest.mark.parametrize("rule", ["SGD", "Adam", "AdamW"])
+def test_the_fused_kernel_and_the_readable_rule_agree(rule):
+    """On arrays that torch's fused step can't take too: a gradient laid out differently."""
+    states = []
+    for gradient_layout in ("same", "turned"):
+        weights = np.random.default_rng(0).standard_normal((4, 3))
+        parameter = Parameter(torch.tensor(weights))
+        optimizer = getattr(optim, rule)([parameter], 0.1, weight_decay=0.1)
+        for k in range(5):
+            g = torch.tensor(np.random.default_rng(k).standard_normal((4, 3)))
+            parameter.grad = g if gradient_layout == "same" else g.T.contiguous().T
+            optimizer.step()
+        states.append(numpy([parameter])[0])
+    np.testing.assert_allclose(*states, rtol=1e-13)
+
+
+def test_momentum_is_sgds_while_the_rate_is_constant_and_keeps_its_velocity_when_it_falls(device):
+    """Krizhevsky's v = mu v - lr (g + wd w), w = w + v, against torch's form."""
+    (papers, _), (torchs, _) = start(device), start(device)
+    paper, sgd = optim.Momentum(papers, 0.1, 0.9, 0.05), optim.SGD(torchs, 0.1, 0.9, weight_decay=0.05)
+    for k, grads in enumerate(gradients(20)):
+        if k == 10:
+            for a, b in zip(numpy(papers), numpy(torchs), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+            paper.lr = sgd.lr = 0.01
+        for p, q, g in zip(papers, torchs, grads, strict=True):
+            p.grad, q.grad = move(g.copy(), device), move(g.copy(), device)
+        before = numpy(papers)
+        velocity = [move(v, "numpy").copy() for v in paper.state_dict().values()]
+        paper.step(), sgd.step()
+        if k == 10:
+            for w, v, g, now in zip(before, velocity, grads, numpy(papers), strict=True):
+                np.testing.assert_allclose(now, w + 0.9 * v - 0.01 * (g + 0.05 * w), rtol=1e-12, atol=1e-13)
+    assert np.abs(numpy(papers)[0] - numpy(torchs)[0]).max() > 1e-3
+
+
+def test_nesterovs_look_ahead_point_is_torchs_iterate(device):
+    """Sutskever's w and v, with the gradient at w + mu v, on a function whose gradient depends on where it is taken."""
+    (ours, _), (theirs, _) = start(device), start(device)
+    paper, sgd = optim.Nesterov(ours, 0.05, 0.9), optim.SGD(theirs, 0.05, 0.9, nesterov=True)
+    for _ in range(30):
+        paper.look_ahead()
+        for p, q in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(numpy([p])[0], numpy([q])[0], rtol=1e-11, atol=1e-12)
+            p.grad, q.grad = p.data**3 + p.data, q.data**3 + q.data
+        paper.step(), sgd.step()
+    assert np.abs(numpy(ours)[0] - numpy(theirs)[0]).max() > 1e-6  # w itself is another point
+    with pytest.raises(RuntimeError, match="call look_ahead"):
+        paper.step()
+    paper.look_ahead()
+    with pytest.raises(RuntimeError, match="twice before step"):
+        paper.look_ahead()
+
+
+def test_a_whole_training_run_is_torchs(device):
+    """Gradients and all: 15 steps of a small convolutional network with Adam, in float64."""
+    rng = np.random.default_rng(0)
+    network = Sequential(
+        layers.Conv2d(2, 6, 3, padding=1, dtype="float64", rng=rng),
+        layers.BatchNorm2d(6, dtype="float64"),
+        layers.ReLU(),
+        layers.MaxPool2d(2),
+        layers.Flatten(),
+        layers.Linear(54, 4, dtype="float64", rng=rng),
+    )
+    twin = torch_twin(network)
+    network.to(device)
+    optimizer, reference = optim.Adam(network.parameters(), 0.01), torch.optim.Adam(twin.parameters(), 0.01)
+    criterion = losses.CrossEntropyLoss()
+    for _ in range(15):
+        x, labels = rng.standard_normal((5, 2, 6, 6)), rng.integers(0, 4, 5)
+        optimizer.zero_grad()
+        criterion(network(move(x.copy(), device)), move(labels.copy(), device))
+        network.backward(criterion.backward(), need_input_grad=False)
+        optimizer.step()
+        reference.zero_grad()
+        torch.nn.functional.cross_entropy(twin(torch.tensor(x)), torch.tensor(labels)).backward()
+        reference.step()
+    for ours, theirs in zip(network.parameters(), twin.parameters(), strict=True):
+        np.testing.assert_allclose(numpy([ours])[0], theirs.detach().numpy(), rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("milestones, gamma", [([2, 5], 0.1), ([1, 3, 3, 4], 0.5), ([], 0.1)])
@@ -77,6 +173,71 @@ def test_multi_step_lr_is_torchs(milestones, gamma):
     for epoch in (6, 2, 0):  # gone to, as when a run is resumed
         scheduler.step(epoch)
         assert optimizer.lr == rates[epoch]
+
+
+SCHEDULES = {
+    "step": (lambda o: lr_scheduler.StepLR(o, 3, 0.5), lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5)),
+    "exponential": (
+        lambda o: lr_scheduler.ExponentialLR(o, 0.7),
+        lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.7),
+    ),
+    "cosine": (
+        lambda o: lr_scheduler.CosineAnnealingLR(o, 8, 0.01),
+        lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 8, 0.01),
+    ),
+    "warm-up": (
+        lambda o: lr_scheduler.LinearLR(o, 0.25, total_iters=4),
+        lambda o: torch.optim.lr_scheduler.LinearLR(o, 0.25, total_iters=4),
+    ),
+    "warm-up, then cosine": (
+        lambda o: lr_scheduler.SequentialLR(
+            o, [lr_scheduler.LinearLR(o, 0.1, total_iters=3), lr_scheduler.CosineAnnealingLR(o, 6)], [3]
+        ),
+        lambda o: torch.optim.lr_scheduler.SequentialLR(
+            o,
+            [
+                torch.optim.lr_scheduler.LinearLR(o, 0.1, total_iters=3),
+                torch.optim.lr_scheduler.CosineAnnealingLR(o, 6),
+            ],
+            [3],
+        ),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")  # torch's SequentialLR warns of itself
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_are_torchs(name):
+    ours, theirs = start("numpy")
+    optimizer, reference = optim.SGD(ours, 0.3), torch.optim.SGD(theirs, 0.3)
+    scheduler, true = (make(o) for make, o in zip(SCHEDULES[name], (optimizer, reference), strict=True))
+    rates = []
+    for _ in range(8):
+        assert optimizer.lr == pytest.approx(reference.param_groups[0]["lr"], rel=1e-12, abs=1e-15)
+        rates.append(optimizer.lr)
+        scheduler.step()
+        reference.step()
+        true.step()
+    assert len(set(rates)) > 2
+    scheduler.step(2)
+    assert optimizer.lr == rates[2]
+
+
+@pytest.mark.parametrize("mode, sign", [("min", 1), ("max", -1)])
+def test_plateau_is_torchs(mode, sign):
+    figures = [1.0, 0.9, 0.9, 0.9, 0.89995, 0.9, 0.8, 0.8, 0.8, 0.8, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7]
+    ours, theirs = start("numpy")
+    optimizer, reference = optim.SGD(ours, 0.3), torch.optim.SGD(theirs, 0.3)
+    settings = {"mode": mode, "factor": 0.3, "patience": 2, "cooldown": 1, "threshold": 1e-3, "min_lr": 0.03}
+    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, **settings)
+    true = torch.optim.lr_scheduler.ReduceLROnPlateau(reference, **settings)
+    rates = []
+    for figure in figures:
+        scheduler.step(3 + sign * figure)
+        true.step(3 + sign * figure)
+        rates.append(optimizer.lr)
+        assert optimizer.lr == pytest.approx(reference.param_groups[0]["lr"], rel=1e-14)
+    assert len(set(rates)) == 3
 
 
 def test_a_state_resumes(device):
@@ -133,6 +294,15 @@ def test_a_state_that_does_not_fit_changes_nothing():
         (lambda p: optim.SGD(p, momentum=-0.9), "momentum must be .* not -0.9"),
         (lambda p: optim.SGD(p, nesterov=True), "momentum > 0 and dampening = 0, not momentum=0"),
         (lambda p: optim.SGD(p, momentum=0.9, dampening=0.1, nesterov=True), "dampening=0.1"),
+        (lambda p: optim.Adam(p, betas=(0.9, 1.0)), "each of betas is the share .* not 1.0"),
+        (lambda p: optim.RMSprop(p, alpha=-0.1), "alpha is the share of a running mean"),
+        (lambda p: optim.Adadelta(p, rho=1.5), "0 <= rho < 1, not 1.5"),
+        (lambda p: optim.Adagrad(p, lr_decay=-1), "lr_decay must be a number of at least 0"),
+        (lambda p: lr_scheduler.StepLR(optim.SGD(p), 0), "step_size is a number of epochs, at least 1, not 0"),
+        (lambda p: lr_scheduler.CosineAnnealingLR(optim.SGD(p), 0), "T_max is a number of epochs"),
+        (lambda p: lr_scheduler.ReduceLROnPlateau(optim.SGD(p), factor=1.5), "the rate is to fall"),
+        (lambda p: lr_scheduler.ReduceLROnPlateau(optim.SGD(p), mode="mean"), 'mode must be "min" or "max"'),
+        (lambda p: lr_scheduler.SequentialLR(optim.SGD(p), [], [3]), "0 schedules need"),
         (lambda p: lr_scheduler.MultiStepLR(optim.SGD(p), [5, 2]), r"in order, not \[5, 2\]"),
         (lambda p: lr_scheduler.MultiStepLR(optim.SGD(p), [0, 2]), r"from 1 on.*\[0, 2\]"),
     ],
