@@ -48,7 +48,7 @@ def save_checkpoint(
         "loss_scale": json.dumps(history.loss_scale and asdict(history.loss_scale)),
         "settings": json.dumps(dict(settings or {})),
     }
-    arrays = {name: np.ascontiguousarray(move(array, "numpy")) for name, array in state.items()}
+    arrays = {name: np.asarray(move(array, "numpy"), order="C") for name, array in state.items()}
     partial = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
