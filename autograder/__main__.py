@@ -4,6 +4,7 @@ import csv
 import statistics
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -27,16 +28,20 @@ ResultsFolder = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder t
 ClassSeed = Annotated[int, typer.Option("--class-seed", help="Draws the class's variant; two years, two seeds.")]
 
 
-def stop(error: Exception | str) -> typer.Exit:
-    """Say what is wrong and return the exit that goes with it."""
-    console.print(f"error: {error}", style="red")
-    return typer.Exit(1)
+@contextmanager
+def explained(more: str = "") -> Iterator[None]:
+    """End the command with the error's own words, not with a traceback."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError, SandboxError, batch.RunError) as error:
+        console.print(f"error: {error}{more}", style="red")
+        raise typer.Exit(1) from None
 
 
 @app.command()
 def release(
     sets: Annotated[list[str] | None, typer.Argument(metavar="[SET]...", help="Default: all.")] = None,
-    to: Annotated[Path, typer.Option(help="Folder for the notebooks.")] = Path("homework/release"),
+    to: Annotated[Path | None, typer.Option(help="Folder for the notebooks; default: the pages of the book.")] = None,
     class_seed: ClassSeed = 0,
 ) -> None:
     """Write the students' notebooks: no solution and no hidden case is in them."""
@@ -44,14 +49,13 @@ def release(
 
     from autograder import source  # brings nbgrader, seconds that the other commands need not wait
 
-    to.mkdir(parents=True, exist_ok=True)
-    for name in sets or source.names():
-        try:
+    with explained():
+        for name in sets or source.names():
             problem_set = source.load(name, class_seed)
-        except ValueError as error:
-            raise stop(error) from None
-        batch.write(to / f"{name}.ipynb", nbformat.writes(source.release(name, class_seed)) + "\n")
-        console.print(f"{to / name}.ipynb: {len(problem_set.exercises)} exercises, {problem_set.points:g} points")
+            path = to / f"{name}.ipynb" if to else source.page(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            batch.write(path, nbformat.writes(source.release(name, class_seed)) + "\n")
+            console.print(f"{path}: {len(problem_set.exercises)} exercises, {problem_set.points:g} points")
 
 
 @app.command()
@@ -64,9 +68,9 @@ def check(
     from autograder import source  # brings nbgrader, seconds that the other commands need not wait
     from autograder.release_check import problems
 
-    try:
+    failed = 0
+    with explained():
         sandbox = open_sandbox()
-        failed = 0
         for name in sets or source.names():
             notebooks = source.solution(name, class_seed), source.release(name, class_seed)
             found = problems(source.load(name, class_seed), *notebooks, sandbox, within or [])
@@ -74,8 +78,6 @@ def check(
             console.print(f"{name}: {'may go out' if not found else f'{len(found)} problems'}")
             for problem in found:
                 console.print(f"  {problem}")
-    except (ValueError, OSError, SandboxError) as error:
-        raise stop(error) from None
     if failed:
         raise typer.Exit(1)
 
@@ -104,29 +106,25 @@ def grade(
     from autograder import source  # brings nbgrader, seconds that the other commands need not wait
 
     store = batch.Results(results)
-    try:
+    with explained():
         problem_set = source.load(set_name, class_seed)
         sandbox = open_sandbox(unsafe)
         students = _roster(roster) if roster else None
         found = batch.find(submissions, set_name, students)
         before, done = _settle(store, problem_set, seed, seconds, unsafe, regrade)
-    except (ValueError, SandboxError, batch.RunError, OSError) as error:
-        raise stop(error) from None
-    settings = store.settings
-    todo = {student: paths for student, paths in found.items() if not _still_holds(done.get(student), paths, settings)}
+        settings = store.settings
+        todo = {s: paths for s, paths in found.items() if not _still_holds(done.get(s), paths, settings)}
     console.print(f"{len(found)} submissions, {len(found) - len(todo)} of them graded before; {sandbox.isolation}")
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("grading", total=len(todo))
-        try:
+    with explained("; what was graded is kept: type the same command to go on"):
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("grading", total=len(todo))
             for result in _graded(todo, submissions, problem_set, settings, jobs, dask):
                 store.save(result)
                 progress.update(task, advance=1, description=f"{result.student}: {result.state}")
-        except (OSError, ImportError) as error:
-            raise stop(f"{error}; what was graded is kept: type the same command to go on") from None
-    graded = {student: result for student, result in store.load().items() if student in found}
-    _write_feedback(results, graded, problem_set.title)
-    batch.write(results / "grades.csv", export.table(graded.values(), "csv", problem_set.title))
+        graded = {student: result for student, result in store.load().items() if student in found}
+        _write_feedback(results, graded, problem_set.title)
+        batch.write(results / "grades.csv", export.table(graded.values(), "csv", problem_set.title))
     _summary(graded, problem_set.points)
     if before:
         _changes(before, graded)
@@ -141,10 +139,9 @@ def write_feedback(
     ] = None,
 ) -> None:
     """Write the students' pages again from the records."""
-    records, title = _records(results)
-    if course:
-        _read_back(course, results, records)
-    _write_feedback(results, records, title)
+    with explained():
+        records, title = _records(results, course)
+        _write_feedback(results, records, title)
     console.print(f"{len(records)} pages in {results / 'feedback'}")
 
 
@@ -161,15 +158,11 @@ def write_export(
     ] = None,
 ) -> None:
     """Write the grades for a spreadsheet, for Moodle or for Canvas."""
-    records, title = _records(results)
-    if course:
-        _read_back(course, results, records)
     target = to or results / f"{layout}.csv"
     late = LatePolicy(due, free_days, percent) if due else None
-    try:
+    with explained():
+        records, title = _records(results, course)
         batch.write(target, export.table(records.values(), layout, title, late))
-    except (ValueError, OSError) as error:
-        raise stop(error) from None
     waiting = sum(result.score is None for result in records.values())
     console.print(f"{target}: {len(records)} rows" + (f", {waiting} without a grade yet" if waiting else ""))
 
@@ -184,9 +177,9 @@ def gradebook(
     from autograder import gradebook, source
     from autograder.submission import UnreadableNotebook, read
 
-    records, _ = _records(results)
-    settings = batch.Results(results).settings
-    try:
+    with explained():
+        records, _ = _records(results)
+        settings = batch.Results(results).settings
         problem_set = source.load(settings.problem_set, settings.class_seed)
         gradebook.enter(course, problem_set, records.values())
         for student, paths in batch.find(submissions, settings.problem_set).items():
@@ -196,8 +189,6 @@ def gradebook(
                 submission = None
             if submission and student in records and submission.digest == records[student].digest:
                 gradebook.show(course, problem_set, records[student], submission)
-    except (ValueError, OSError, batch.RunError) as error:
-        raise stop(error) from None
     console.print(f"{course / 'gradebook.db'}: {len(records)} submissions of {problem_set.name}")
 
 
@@ -210,11 +201,11 @@ def similar(
     at_least: Annotated[float, typer.Option(min=0, max=1, help="Share of the answers that must be alike.")] = 0.6,
 ) -> None:
     """List the pairs of students whose answers are alike. Look at them yourself: short answers often are."""
-    from autograder import source
-    from autograder.similarity import similar
-    from autograder.submission import UnreadableNotebook, read
+    with explained():
+        from autograder import source
+        from autograder.similarity import similar
+        from autograder.submission import UnreadableNotebook, read
 
-    try:
         problem_set = source.load(set_name, class_seed)
         code = {}
         for student, paths in batch.find(submissions, set_name).items():
@@ -227,8 +218,6 @@ def similar(
         pairs = similar(code, "\n\n".join(given), at_least)
         rows = [["one", "other", "share"], *([p.one, p.other, p.share] for p in pairs)]
         batch.write(to, export.as_csv(rows))
-    except (ValueError, OSError, batch.RunError) as error:
-        raise stop(error) from None
     console.print(f"{to}: {len(pairs)} pairs of {len(code)} students")
 
 
@@ -252,7 +241,11 @@ def _roster(path: Path) -> dict[str, object]:
         rows = csv.DictReader(file)
         if "id" not in (rows.fieldnames or ()):
             raise ValueError(f"{path} has no column id; it has {rows.fieldnames}")
-        return {row["id"]: row for row in rows}
+        students = {row["id"]: row for row in rows}
+    odd = [student for student in students if not student or "/" in student or student.startswith(".")]
+    if odd:
+        raise ValueError(f"{path} has an id that can name no file: {odd[0]!r}")
+    return students
 
 
 def _settle(
@@ -282,25 +275,20 @@ def _still_holds(result: Result | None, paths: list[Path], settings: batch.Setti
     return batch.digest(paths[0]) == result.digest
 
 
-def _records(folder: Path) -> tuple[dict[str, Result], str]:
+def _records(folder: Path, course: Path | None = None) -> tuple[dict[str, Result], str]:
+    """Read a run's records, with the points that a person gave in the gradebook of `course`."""
     store = batch.Results(folder)
-    try:
-        settings = store.settings
-        if settings is None:
-            raise batch.RunError(f"{folder} holds no run: `python -m autograder grade` makes one")
-        return store.load(), settings.title
-    except (ValueError, batch.RunError) as error:
-        raise stop(error) from None
+    settings, records = store.settings, store.load()
+    if settings is None:
+        raise batch.RunError(f"{folder} holds no run: `python -m autograder grade` makes one")
+    if course:
+        from autograder import gradebook, source
 
-
-def _read_back(course: Path, results: Path, records: dict[str, Result]) -> None:
-    from autograder import gradebook, source
-
-    if not (course / "gradebook.db").is_file():
-        raise stop(f"{course} has no gradebook.db: `python -m autograder gradebook` makes one")
-    settings = batch.Results(results).settings
-    problem_set = source.load(settings.problem_set, settings.class_seed)
-    gradebook.read_back(course, problem_set, records.values())
+        if not (course / "gradebook.db").is_file():
+            raise batch.RunError(f"{course} has no gradebook.db: `python -m autograder gradebook` makes one")
+        problem_set = source.load(settings.problem_set, settings.class_seed)
+        gradebook.read_back(course, problem_set, records.values())
+    return records, settings.title
 
 
 def _write_feedback(folder: Path, records: dict[str, Result], title: str) -> None:

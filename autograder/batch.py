@@ -113,7 +113,7 @@ def find(folder: Path, set_name: str, roster: Mapping[str, object] | None = None
         if entry.is_dir():
             inner = entry / set_name
             notebooks = sorted((inner if inner.is_dir() else entry).glob("*.ipynb"))
-            named = [path for path in notebooks if path.stem == set_name]
+            named = [path for path in notebooks if path.stem in (set_name, f"homework-{set_name}")]
             found.setdefault(entry.name, []).extend(named or notebooks)
         elif entry.suffix == ".ipynb":
             found.setdefault(entry.stem, []).append(entry)

@@ -17,4 +17,4 @@ TEMPLATES = jinja2.Environment(
 def render(result: Result, title: str) -> str:
     """Return the HTML page for one result. Titles of hidden cases are shown, their numbers are not."""
     page = TEMPLATES.get_template("feedback.html.j2")
-    return page.render(result=result, title=title, isolated=result.isolation.startswith("bubblewrap"))
+    return page.render(result=result, title=title, isolated=not result.isolation.startswith("NOT ISOLATED"))

@@ -37,7 +37,7 @@ def judge(record: dict[str, Any], right: Any, arguments: list[Any], hole: Hole) 
     for sentence, wrong in hole.misconceptions.items():
         thought = ask(wrong, arguments)
         if not same(thought, right, hole.tolerance) and same(answer, thought, hole.tolerance):
-            return f"{sentence} (exactly the answer of who overlooks that)"
+            return f"{sentence} (your numbers are exactly what that mistake gives)"
     return difference(answer, right, arguments, hole.tolerance)
 
 

@@ -222,62 +222,26 @@ def _mounts(limits: Limits) -> list[str]:
         for name in ("cnnlib", "autograder"):
             if Path(packages, name).is_dir():  # a course installed into the environment is not for the answers
                 mounts += ["--tmpfs", f"{packages}/{name}"]
-    return [
-        *mounts,
-        "--ro-bind",
-        str(RUNNER),
-        "/runner.py",
-        "--chdir",
-        "/tmp",
-        "--remount-ro",
-        "/dev",
-        "--remount-ro",
-        "/",
-    ]
+    return [*mounts, "--ro-bind", str(RUNNER), *"/runner.py --chdir /tmp --remount-ro /dev --remount-ro /".split()]
 
 
 def _as_another_user(limits: Limits) -> list[str]:
     """Root's box: the student's code runs as a user that exists nowhere, and its processes are counted."""
     user = str(FIRST_UID + threading.get_native_id())
-    capabilities = [word for name in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{name}")]
     return [
-        *(
-            "bwrap",
-            "--unshare-pid",
-            "--unshare-net",
-            "--unshare-ipc",
-            "--unshare-uts",
-            "--unshare-cgroup-try",
-        ),
-        *("--die-with-parent", "--new-session", "--cap-drop", "ALL", *capabilities),
+        *"bwrap --unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try".split(),
+        *"--die-with-parent --new-session --cap-drop ALL".split(),
+        *"--cap-add CAP_SETUID --cap-add CAP_SETGID --cap-add CAP_SETPCAP".split(),
         *_mounts(limits),
-        *(
-            "setpriv",
-            "--reuid",
-            user,
-            "--regid",
-            user,
-            "--clear-groups",
-            "--inh-caps=-all",
-            "--bounding-set=-all",
-            "--",
-        ),
+        *f"setpriv --reuid {user} --regid {user} --clear-groups --inh-caps=-all --bounding-set=-all --".split(),
     ]
 
 
 def _in_a_user_namespace(limits: Limits) -> list[str]:
     """Anybody's box, where the kernel lets unprivileged users make namespaces."""
     return [
-        *(
-            "bwrap",
-            "--unshare-all",
-            "--unshare-user",
-            "--die-with-parent",
-            "--new-session",
-            "--cap-drop",
-            "ALL",
-        ),
-        *("--uid", "65534", "--gid", "65534"),
+        *"bwrap --unshare-all --unshare-user --die-with-parent --new-session --cap-drop ALL".split(),
+        *"--uid 65534 --gid 65534".split(),
         *_mounts(limits),
     ]
 

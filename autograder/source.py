@@ -38,6 +38,11 @@ def text(name: str) -> str:
     return (FOLDER / f"{name}.md").read_text(encoding="utf-8")
 
 
+def page(name: str) -> Path:
+    """Return the file of the book that shows a problem set: its release for class seed 0."""
+    return FOLDER.parent / "chapters" / f"homework-{name}.ipynb"
+
+
 def solution(name: str, class_seed: int = 0) -> NotebookNode:
     """Return the instructor's notebook, with solutions and hidden regions, in the variant that the seed draws."""
     header, body = re.fullmatch(r"---\n(.*?)---\n(.*)", text(name), re.DOTALL).groups()
@@ -84,6 +89,10 @@ def release(name: str, class_seed: int = 0) -> NotebookNode:
         CheckCellMetadata,
     ):
         notebook, resources = step().preprocess(notebook, resources)
+    for cell in notebook.cells:
+        about = cell.metadata.get("nbgrader", {})
+        if cell.cell_type == "code" and (about.get("grade") or about.get("solution")):
+            cell.metadata.tags = ["raises-exception"]  # "Run all" goes on past what is not answered yet
     return notebook
 
 

@@ -162,6 +162,7 @@ CELLS = {
     "look-alike letters": FORWARD.replace("circular", "сircular") + ZEROS,
     "right-to-left marks and a null byte": FORWARD + "    # \u202e \x00 \ud800\n".encode("utf-8", "surrogatepass").decode("utf-8", "replace") + ZEROS,
     "code that does not parse": FORWARD + "    return (((\n",
+    "minus signs without end": "x = " + "-" * 150_000 + "1",
     "brackets without end": "x = " + "(" * 20_000,
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ SECRET = re.compile(r"### BEGIN (SOLUTION|HIDDEN TESTS)\n.*?### END \1", re.DOTA
 
 @pytest.mark.parametrize("name", SETS)
 def test_committed_release_is_fresh(name):
-    committed = (source.FOLDER / "release" / f"{name}.ipynb").read_text(encoding="utf-8")
+    committed = source.page(name).read_text(encoding="utf-8")
     assert committed == nbformat.writes(source.release(name)) + "\n", "run: python -m autograder release"
 
 
