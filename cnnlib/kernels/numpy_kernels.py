@@ -93,9 +93,10 @@ def _groups(weight: Array, groups: int) -> list[tuple[slice, slice]]:
 def _by_rows(channels: int, g: ConvGeometry) -> bool:
     """Whether to copy only the horizontal shifts: kw copies of the input instead of kh*kw, for kh products.
 
-    With few channels those products would be too thin to be worth it; with a stride their operands would have gaps.
+    With few channels those products would be too thin to be worth it; with a stride their operands would have gaps;
+    with one place only (LeNet's C5) the input is its own window.
     """
-    return channels >= 16 and g.stride == (1, 1) and g.kernel_size[0] > 1
+    return channels >= 16 and g.stride == (1, 1) and g.kernel_size[0] > 1 and g.outputs != (1, 1)
 
 
 def _correlate(framed: Array, weight: Array, g: ConvGeometry, out: Array) -> None:
@@ -161,8 +162,10 @@ def _unfold(framed: Array, g: ConvGeometry) -> Array:
     """Return the windows as columns (B, C*kh*kw, oh*ow*n): what each weight of a filter sees, place by place."""
     if _is_plain_product(g):
         return _matrix(framed)
-    B, C, _, _, n = framed.shape
+    B, C, Hp, Wp, n = framed.shape
     (kh, kw), (oh, ow) = g.kernel_size, g.outputs
+    if (kh, kw) == (Hp, Wp):
+        return framed.reshape(B, C * kh * kw, n)
     windows = _buffer("windows", (B, C, kh, kw, oh, ow, n), framed.dtype)
     for i, j, rows, cols in taps(g.kernel_size, g.stride, g.dilation, g.outputs):
         windows[:, :, i, j] = framed[:, :, rows, cols]
