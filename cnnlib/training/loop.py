@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from cnnlib.data import Augmentation, Batches, batches
-from cnnlib.functional._arrays import Array
 from cnnlib.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from cnnlib.module import Module, move
 from cnnlib.optim import Nesterov, Optimizer
@@ -156,11 +155,8 @@ class _Step:
         self.channels_last = channels_last
         if arithmetic.scale and isinstance(optimizer, Nesterov):
             raise ValueError("Nesterov has moved ahead when float16 overflows: use SGD(nesterov=True), or bfloat16")
-        if channels_last:
-            if self.device == "numpy":
-                raise ValueError("channels_last is a memory layout of torch's kernels: use the torch engine")
-            for parameter in model.parameters():
-                parameter.data = _channels_last(parameter.data)
+        if channels_last:  # here, since a checkpoint's arrays are not laid out so
+            model.to(self.device, channels_last=True)
         world.prepare(model)
 
     def step(self, images: np.ndarray, labels: np.ndarray, place: str, stop: bool) -> tuple[float, float, float, bool]:
@@ -173,9 +169,8 @@ class _Step:
         with self.arithmetic.of_step():
             loss = right = 0.0
             if len(labels):
-                targets, x = move(labels, self.device), self.arithmetic.lower(move(images, self.device))
-                outputs = self.model(_channels_last(x) if self.channels_last else x)
-                outputs = self.arithmetic.loss_inputs(outputs)
+                targets, x = move(labels, self.device), move(images, self.device, self.channels_last)
+                outputs = self.arithmetic.loss_inputs(self.model(self.arithmetic.lower(x)))
                 loss = float(self.criterion(outputs, targets)) * len(labels)
                 right = int((self.criterion.predict(outputs) == targets).sum())
             loss, right, seen, stop = self.world.sum(loss, right, len(labels), stop)
@@ -194,11 +189,6 @@ class _Step:
         if seen:
             self.optimizer.step()
         return loss, right, seen, bool(stop)
-
-
-def _channels_last(array: Array) -> Array:
-    """Return a torch tensor of four axes with its channels innermost in memory, any other one as it is."""
-    return array.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) if array.ndim == 4 else array
 
 
 def _watched(epoch: Epoch) -> float:

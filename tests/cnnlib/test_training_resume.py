@@ -127,6 +127,25 @@ def test_photographs_resume_to_the_same_bits(tmp_path):
     assert_same(photographs(checkpoint=tmp_path / "run", resume=True), whole)
 
 
+def test_every_batch_has_its_own_dropout_masks(monkeypatch):
+    """And every epoch, and every seed."""
+    masks, forward = [], Dropout.forward
+
+    def spy(layer, x):
+        y, cache = forward(layer, x)
+        if layer.training:
+            masks.append(cache[0][:2].tobytes())  # the last batch has two images
+        return y, cache
+
+    monkeypatch.setattr(Dropout, "forward", spy)
+    run("numpy", epochs=2)
+    assert len(masks) == len(set(masks)) == 10
+    again, masks = masks, []
+    model = network("numpy")
+    training.fit(model, TRAIN, optimizer=optim.SGD(model.parameters()), epochs=1, batch_size=32, seed=8)
+    assert len(masks) == 5 and not set(masks) & set(again)
+
+
 # ---- logs
 
 
