@@ -145,8 +145,7 @@ export function render({ model, el }) {
     pictures[1][1].draw(stretch(fields.pair[0]), `even field at ${now.preferred} degrees`);
     pictures[2][1].draw(stretch(fields.pair[1]), `odd field at ${now.preferred} degrees`);
     const answer = responses(light, fields.pair);
-    const full = ui.width();
-    const width = full < 560 ? full : (full - 20) / 2;
+    const width = ui.half();
     const curve = (plot, along, values, xticks, xname, what) => {
       const key = JSON.stringify({ ...now, [along]: null });
       if (kept[along].key !== key)

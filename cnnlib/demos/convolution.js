@@ -1,4 +1,17 @@
-import { button, choice, clamp, format, h, mount, random, range, select, setAll, stepper } from "./toolkit.js";
+import {
+  button,
+  choice,
+  clamp,
+  format,
+  h,
+  mount,
+  random,
+  range,
+  select,
+  setAll,
+  stepper,
+  NARROW,
+} from "./toolkit.js";
 import { outputSize, sizeRule, span, suggestions, unreadRows } from "./windows.js";
 import { GRID_STYLE, grid, tint } from "./grid.js";
 
@@ -355,14 +368,14 @@ export function render({ model, el }) {
     for (const [name, control] of Object.entries(steppers)) control.update(now[name]);
 
     const width = ui.width();
-    const narrow = width < 560;
+    const narrow = width < NARROW;
     const deep = input.length > 1;
     const total = padded + now.kernel + count;
     const cell = deep
       ? clamp((narrow ? Math.max(190, width * 0.62) : (width - 40) / 3) / padded, 15, 34)
       : narrow
         ? clamp((width - 4) / padded, 20, 36)
-        : clamp((width - 44) / total, 20, 40);
+        : clamp((width - 60) / total, 20, 40);
     const small = deep ? 32 : narrow ? clamp((width - 24) / Math.max(1, now.kernel + count), 20, 36) : cell;
     const most = (values) => Math.max(...values.flat(3).map(Math.abs), 1e-12);
     const [mostInput, mostKernel] = [most(input), most(kernel)];

@@ -41,6 +41,11 @@ def _text(name: str) -> str:
 
 
 @cache
+def _theme() -> str:
+    return "".join(line.strip() for line in _text("theme.css").splitlines())
+
+
+@cache
 def source(name: str) -> str:
     """Return the figure's whole ES module: what it imports and the figure itself, in one string that imports nothing.
 
@@ -101,7 +106,7 @@ class Demo:
         state = html.escape(json.dumps(self.state), quote=True)
         return (
             f'<figure class="cnnlib-demo" data-figure="{self.name}" data-state="{state}">'
-            f"<style>{_text('theme.css')}</style>"
+            f"<style>{_theme()}</style>"
             f'<div class="cnnlib-demo-still">{self.still}</div>'
             f'<div class="cnnlib-demo-live"></div>'
             f'<script type="module">{script}</script></figure>'
@@ -137,7 +142,7 @@ class Demo:
         }
         body |= {
             "_esm": source(self.name),
-            "_css": _text("theme.css"),
+            "_css": _theme(),
             "_validate": traitlets.validate(*self.state)(validate),
         }
         return type(f"{self.name.title()}Widget", (anywidget.AnyWidget,), body)()

@@ -67,6 +67,8 @@ export function grid({ label, onedit, onpick, onkey, onhover }) {
     if (here) sit(...here, false);
     event.target.select?.();
   });
+  // A click would leave the cursor beside the old number; the new one is to replace it.
+  el.addEventListener("click", (event) => event.target.select?.());
   if (onedit) {
     el.addEventListener("input", (event) => commit(event.target));
     el.addEventListener("focusout", (event) => {

@@ -1,5 +1,5 @@
 import { choice, grouped, h, mount, select, setAll, slider } from "./toolkit.js";
-import { PLOT_STYLE, box, path, picture, words } from "./plot.js";
+import { PLOT_STYLE, box, path, picture, words, reachable } from "./plot.js";
 
 // The convolutions of one module, branch by branch: [branch, side of the kernel, channels in, filters]. `filters` are
 // the six numbers of the paper's table: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection. The naive module has
@@ -99,7 +99,7 @@ export function render({ model, el }) {
     }),
   );
   const drawing = picture();
-  const table = h("div", {});
+  const table = h("div", { class: "scroll" });
   const verdict = h("p", {});
   ui.body.append(
     h("div", { class: "bar" }, forms.el, which.el),
@@ -224,6 +224,7 @@ export function render({ model, el }) {
         ),
       ),
     );
+    reachable(table, "What both forms cost");
     const ratio = costs.naive.weights / costs.reduced.weights;
     setAll(verdict, {
       text: `The naive module has ${ratio.toFixed(2)} times the weights and multiply-adds of the one with reductions${costs.naive.channels > costs.reduced.channels ? `, and passes on ${costs.naive.channels} channels instead of ${costs.reduced.channels}: the next module pays for them again` : ""}.`,

@@ -85,7 +85,7 @@ export function render({ model, el }) {
     const kind = regime(Math.abs(product - 1) < 1e-9 ? 1 : Math.abs(product - 2) < 1e-9 ? 2 : product);
     const seen = descend(now, STEPS);
     const full = ui.width();
-    const width = full < 560 ? full : (full - 20) / 2;
+    const width = ui.half();
 
     const left = 12;
     const R = (value) => left + (value / 2.5) * (full - 2 * left);

@@ -176,8 +176,7 @@ export function render({ model, el }) {
     across.update(now.start[0]);
     up.update(now.start[1]);
     names.update(now.chosen);
-    const full = ui.width();
-    const width = full < 560 ? full : (full - 20) / 2;
+    const width = ui.half();
     const height = Math.round((width - 46) * 0.75) + 50;
     const frame = [30, 14, width - 16, height - 36];
     const plane = axes({

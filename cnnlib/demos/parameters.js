@@ -1,5 +1,5 @@
-import { button, choice, format, grouped, h, mount, setAll, slider } from "./toolkit.js";
-import { PLOT_STYLE, axes, box, picture, words } from "./plot.js";
+import { button, choice, format, grouped, h, mount, slider } from "./toolkit.js";
+import { PLOT_STYLE, axes, box, picture, words, reachable } from "./plot.js";
 
 // Weights and biases of one layer with `filters` units at every place of a (channels, side, side) input, as many
 // outputs as inputs in space: every unit sees all of the input; every unit its own window; all places share one
@@ -28,7 +28,7 @@ const NAMES = { full: "Fully connected", local: "Local", shared: "Local and shar
 
 const CSS = `
 .plot .h1 { fill: var(--hue-1); } .plot .h2 { fill: var(--hue-2); } .plot .h3 { fill: var(--hue-3); }
-td, th { vertical-align: top; font-size: 13px; padding: 4px; }
+td, th { vertical-align: top; }
 `;
 
 export function render({ model, el }) {
@@ -165,11 +165,7 @@ export function render({ model, el }) {
         ),
       ),
     );
-    setAll(table, {
-      tabindex: table.scrollWidth > table.clientWidth ? 0 : null,
-      role: "group",
-      "aria-label": "Parameters, worked out",
-    });
+    reachable(table, "Parameters, worked out");
     ui.say(`${spoken}.`);
   }
 

@@ -46,7 +46,7 @@ def numbers(x: float, y: float, cell: float, values: Sequence[Sequence[float]], 
     for r, row in enumerate(values):
         for c, value in enumerate(row):
             squares[value] = squares.get(value, "") + f"M{c} {r}h1v1h-1z"
-            words.append(f'<text x="{(c + 0.5) * cell:.1f}" y="{(r + 0.65) * cell:.1f}">{number(value)}</text>')
+            words.append(f'<text x="{c + 0.5}" y="{r + 0.65}">{number(value)}</text>')
     shades = [
         f'<path d="{path}" fill="var(--{"plus" if value > 0 else "minus"})" opacity="{abs(value) / largest:.2f}"/>'
         for value, path in squares.items()
@@ -54,10 +54,10 @@ def numbers(x: float, y: float, cell: float, values: Sequence[Sequence[float]], 
     ]
     lines = "".join(f"M0 {r}h{cols}" for r in range(rows + 1)) + "".join(f"M{c} 0v{rows}" for c in range(cols + 1))
     strong = "".join(f"M{c} {r}h1v1h-1z" for r, c in sorted(marked))
+    # Drawn with a cell as the unit: short numbers, and every page carries them.
     return (
-        f'<g transform="translate({x:g} {y:g})">'
-        f'<g transform="scale({cell:g})" fill="none" stroke-width="{1 / cell:.3f}">'
-        f'<g stroke="none">{"".join(shades)}</g><path d="{lines}" stroke="var(--line)"/>'
-        f'<path d="{strong}" stroke="var(--mark)" stroke-width="{2.5 / cell:.3f}"/></g>'
-        f'<g font-size="{cell * 0.4:.1f}" text-anchor="middle" fill="var(--ink)">{"".join(words)}</g></g>'
+        f'<g transform="translate({x:g} {y:g}) scale({cell:g})" fill="none" stroke-width="{1 / cell:.3f}">'
+        f'{"".join(shades)}<path d="{lines}" stroke="var(--line)"/>'
+        f'<path d="{strong}" stroke="var(--mark)" stroke-width="{2.5 / cell:.3f}"/>'
+        f'<g font-size=".4" text-anchor="middle" fill="var(--ink)">{"".join(words)}</g></g>'
     )

@@ -114,6 +114,12 @@ export function image(label) {
   };
 }
 
+// A table that may be wider than its place: then it scrolls, by the keyboard too.
+export function reachable(table, label) {
+  const wide = table.scrollWidth > table.clientWidth;
+  setAll(table, { tabindex: wide ? 0 : null, role: "group", "aria-label": label });
+}
+
 // A list of coloured names; with onchange each is a check box.
 export function legend(entries, onchange) {
   const boxes = entries.map(
@@ -163,5 +169,8 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 thead th { color: var(--muted); font-size: 12.5px; vertical-align: bottom; }
 tfoot td, tfoot th { font-weight: 650; border-bottom: 0; }
 .scroll { overflow-x: auto; }
+.scroll th, .scroll td { font-size: 13px; padding: 4px 3px; }
+.scroll th:first-child { padding-left: 0; }
+@container (max-width: 330px) { .scroll th, .scroll td { font-size: 11.5px; padding: 4px 2px; } }
 .image { width: 100%; image-rendering: pixelated; border: 1px solid var(--line); display: block; }
 `;

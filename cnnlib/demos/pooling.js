@@ -1,4 +1,4 @@
-import { button, choice, clamp, format, h, mount, range, setAll, slider, stepper } from "./toolkit.js";
+import { button, choice, clamp, format, h, mount, range, setAll, slider, stepper, NARROW } from "./toolkit.js";
 import { outputSize } from "./windows.js";
 import { GRID_STYLE, grid, tint } from "./grid.js";
 
@@ -121,7 +121,7 @@ export function render({ model, el }) {
     const most = Math.max(...image.flat(), 1);
     const sizes = [image.length, after.length, after.length];
     const cell =
-      width < 560 ? clamp(width / image.length, 16, 34) : clamp((width - 60) / (sizes[0] + sizes[1] * 2), 14, 34);
+      width < NARROW ? clamp(width / image.length, 16, 34) : clamp((width - 60) / (sizes[0] + sizes[1] * 2), 14, 34);
     const show = (map, values, against) =>
       map.grid.update(
         values.length,
@@ -131,7 +131,7 @@ export function render({ model, el }) {
           tint: tint(values[r][c], most),
           kind: against[r][c] !== values[r][c] ? "other" : "",
         }),
-        width < 560 && map !== maps[0] ? Math.min(cell, (width - 30) / (2 * after.length)) : cell,
+        width < NARROW && map !== maps[0] ? Math.min(cell, (width - 30) / (2 * after.length)) : cell,
       );
     show(maps[0], moved, image);
     show(maps[1], after, before);

@@ -98,8 +98,7 @@ export function render({ model, el }) {
       setAll(control.el.querySelector("input"), { max: now.size });
       control.update(value + 1);
     }
-    const full = ui.width();
-    const width = full < 560 ? full : (full - 20) / 2;
+    const width = ui.half();
     const side = Math.min(width - 8, 330);
     // The image takes up to three quarters; a field that reaches beyond it is drawn whole where it fits.
     const edge = (side * 0.2) / 2;

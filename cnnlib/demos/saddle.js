@@ -86,8 +86,7 @@ export function render({ model, el }) {
     step.update(now.step);
     const seen = walk(now, KICKS);
     const left = escape(seen);
-    const full = ui.width();
-    const width = full < 560 ? full : (full - 20) / 2;
+    const width = ui.half();
     const height = Math.round((width - 40) * 0.75) + 50;
     const plane = axes({
       frame: [30, 14, width - 16, height - 36],

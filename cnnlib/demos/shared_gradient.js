@@ -1,4 +1,4 @@
-import { clamp, format, h, mount, range, stepper } from "./toolkit.js";
+import { clamp, format, h, mount, range, stepper, NARROW } from "./toolkit.js";
 import { outputSize } from "./windows.js";
 import { GRID_STYLE, grid, tint } from "./grid.js";
 
@@ -104,8 +104,8 @@ export function render({ model, el }) {
     const padded = x.length + 2 * padding;
     const width = ui.width();
     const cell =
-      width < 560 ? clamp(width / padded, 20, 34) : clamp((width - 70) / (padded + 2 * count + kernel), 20, 36);
-    const small = width < 560 ? Math.min(36, (width - 24) / (2 * count), (width - 24) / (count + kernel)) : cell;
+      width < NARROW ? clamp(width / padded, 20, 34) : clamp((width - 70) / (padded + 2 * count + kernel), 20, 36);
+    const small = width < NARROW ? Math.min(36, (width - 24) / (2 * count), (width - 24) / (count + kernel)) : cell;
     const most = (values) => Math.max(...values.flat().map(Math.abs), 1e-12);
     const titles = [
       `<b>Input x</b>${padding ? ", padded" : ""}`,

@@ -162,7 +162,7 @@ const CSS = `
 .pad .up { fill: none; stroke: var(--mark); stroke-width: 2; }
 .seen { width: 104px; }
 .under { display: flex; gap: 8px; margin-top: 8px; }
-@media (max-width: 559px) { .frame .maps { grid-template-columns: 1fr; gap: 3px; } }
+@container (max-width: 499px) { .frame .maps { grid-template-columns: 1fr; gap: 3px; } }
 .maps {
   display: grid; grid-template-columns: auto 1fr; gap: 8px 12px; align-items: center; margin-top: 14px; font-size:
   13px;

@@ -25,6 +25,9 @@ export function setAll(node, props) {
 export const h = (tag, props = {}, ...children) => build(document.createElement(tag), props, children);
 export const s = (tag, props = {}, ...children) => build(document.createElementNS(SVG, tag), props, children);
 
+// Below this width in pixels things that stand side by side go below each other.
+export const NARROW = 500;
+
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 export const range = (count) => Array.from({ length: count }, (_, index) => index);
 
@@ -84,7 +87,8 @@ export function random(seed) {
 // of the width.
 export function mount({ model, el, title, about, css = "", keys, draw }) {
   if (!el.closest(".cnnlib-demo")) el.classList.add("cnnlib-demo");
-  const host = el.appendChild(h("div"));
+  // The attribute keeps JupyterLab from taking keys that are meant for the figure as its own shortcuts.
+  const host = el.appendChild(h("div", { "data-lm-suppress-shortcuts": "true" }));
   const body = h("div", { class: "body" });
   const status = h("div", { class: "unseen", role: "status", "aria-live": "polite" });
   const frame = h(
@@ -99,6 +103,10 @@ export function mount({ model, el, title, about, css = "", keys, draw }) {
   let spoken = 0;
   let width = 0;
   const ticking = new Set();
+  const inner = () => {
+    width = host.clientWidth || 640;
+    return width - 2 - 2 * (width < NARROW ? 10 : 16);
+  };
   const redraw = () => {
     asked ||= requestAnimationFrame(() => {
       asked = 0;
@@ -116,7 +124,9 @@ export function mount({ model, el, title, about, css = "", keys, draw }) {
   return {
     body,
     redraw,
-    width: () => (width = host.clientWidth || 640) - 2 - 2 * (width < 500 ? 10 : 16),
+    width: inner,
+    // The width of each of two drawings in ".halves".
+    half: () => (inner() < NARROW ? inner() : (inner() - 20) / 2),
     get: (key) => model.get(key),
     set(patch) {
       let changed = false;
@@ -251,14 +261,14 @@ export function button(text, onclick, props = {}) {
 }
 
 export const STYLE = `
-:host { display: block; }
+:host { display: block; container-type: inline-size; }
 * { box-sizing: border-box; }
 .frame {
   font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", sans-serif;
   color: var(--ink); background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 14px
   16px; font-variant-numeric: tabular-nums; overflow: hidden;
 }
-@media (max-width: 499px) { .frame { padding: 12px 10px; } }
+@container (max-width: 499px) { .frame { padding: 12px 10px; } }
 p { margin: .4em 0; }
 .title { font-weight: 650; margin: 0 0 .6em; font-size: 16px; }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
@@ -290,6 +300,7 @@ input[type=number] {
 input[type=number]::-webkit-inner-spin-button, input[type=number]::-webkit-outer-spin-button {
   appearance: none; margin: 0;
 }
+.select { max-width: 100%; }
 select {
   min-height: 36px; border: 1px solid var(--edge); border-radius: 6px; background: var(--paper); padding: 2px 6px;
   max-width: 100%;
