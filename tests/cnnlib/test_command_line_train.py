@@ -200,7 +200,7 @@ def test_configurations_that_can_not_be(run, tmp_path, content, part):
 # ---- photographs, and testing
 
 
-def test_photographs_are_learnt_and_tested(run, tmp_path):
+def test_photographs_are_learnt_and_tested(run, tmp_path, monkeypatch):
     write_photographs(tmp_path / "set")
     options = ("--data", "folder", "--root", "set", "--lr", "0.01", "--batch-size", "4", "--noise")
     status, out, err = run("train", "lenet", *options, "--epochs", "3", "--schedule", "constant", "--engine", "numpy")
@@ -208,10 +208,16 @@ def test_photographs_are_learnt_and_tested(run, tmp_path):
     checkpoint = "runs/lenet-folder.safetensors"
     settings = training.checkpoint_settings(checkpoint)
     assert settings["classes"] == ["ant", "bee", "cat"] and (settings["size"], settings["resize"]) == (32, 37)
+    views, top_k = [], training.top_k
+    monkeypatch.setattr(
+        training, "top_k", lambda model, test, *rest: views.append(test.view) or top_k(model, test, *rest)
+    )
     for crops in (1, 10):
         status, out, err = run("evaluate", checkpoint, "--root", "set", "--crops", crops, "--engine", "numpy")
         assert status == 0 and "12 images of folder" in out and "top-1 accuracy 100.00%" in out, out + err
         assert "top-5" not in out, "of three classes"
+        assert (list(views[-1].mean), list(views[-1].std)) == (settings["mean"], settings["std"])
+    assert settings["mean"][0] > 0.4 and [view.crops for view in views] == [1, 10]
     broken = tmp_path / "set" / "val" / "bee" / "1.jpg"
     broken.write_bytes(broken.read_bytes()[:300])
     refused(
@@ -279,8 +285,8 @@ def test_top_k_of_known_probabilities():
                 places = 2 * np.asarray(numbers)[:, None] + np.arange(2)
                 yield Dataset(places.reshape(-1, 2, 1, 1, 1).astype(np.float32), self.labels[numbers])
 
-    p = np.array([[0.7, 0.2, 0.1], [0.01, 0.09, 0.9], [0.3, 0.6, 0.1], [0.3, 0.5, 0.2]])
-    model = Table(np.log(p) + 5)  # image 0: 2 leads on average (0.5 to 0.355), though the logits' mean says 0
+    p = np.array([[0.05, 0.05, 0.9], [0.7, 0.298, 0.002], [0.3, 0.6, 0.1], [0.3, 0.5, 0.2]])
+    model = Table(np.log(p) + 5)  # image 0: 2 leads on average, 0.451 to 0.375, though the logits' mean says 0
     assert training.top_k(model, Crops(), [1, 2, 3]) == [0.5, 1.0, 1.0]
     assert model.training
     with pytest.raises(ValueError, match="the network knows 3 classes: top-5"):
