@@ -3,7 +3,10 @@
 Layers, optimisers and architectures whose forward and backward passes can be read, on NumPy and on torch.
 """
 
-from cnnlib import containers, data, functional, init, layers, losses, lr_scheduler, models, module, optim, training
+import importlib
+from types import ModuleType
+
+from cnnlib import containers, functional, init, layers, losses, lr_scheduler, models, module, optim
 from cnnlib.functional import GeometryError
 
 __version__ = "0.1.0"
@@ -11,6 +14,7 @@ __version__ = "0.1.0"
 __all__ = [
     "GeometryError",
     "containers",
+    "cost",
     "data",
     "functional",
     "init",
@@ -22,3 +26,10 @@ __all__ = [
     "optim",
     "training",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import `cost`, `data` and `training` when they are first asked for: not everyone trains."""
+    if name in __all__:
+        return importlib.import_module(f"cnnlib.{name}")
+    raise AttributeError(f"module 'cnnlib' has no attribute {name!r}")

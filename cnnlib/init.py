@@ -5,7 +5,7 @@ from math import prod, sqrt
 
 import numpy as np
 
-Initializer = Callable[[np.random.Generator, tuple[int, ...], str], np.ndarray]
+Initializer = Callable[["np.random.Generator", tuple[int, ...], str], np.ndarray]
 """Draws a weight, given a generator, the shape and the dtype ("float32" or "float64")."""
 
 
@@ -18,27 +18,27 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[1] * receptive, shape[0] * receptive
 
 
-def uniform(rng: np.random.Generator, shape: tuple[int, ...], dtype: str, bound: float) -> np.ndarray:
+def uniform(rng: "np.random.Generator", shape: tuple[int, ...], dtype: str, bound: float) -> np.ndarray:
     """Draw from U(-bound, bound)."""
     return (rng.random(shape, dtype) * 2 - 1) * np.dtype(dtype).type(bound)
 
 
-def uniform_fan_in(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def uniform_fan_in(rng: "np.random.Generator", shape: tuple[int, ...], dtype: str) -> np.ndarray:
     r"""Draw from :math:`U(-1/\sqrt{F}, 1/\sqrt{F})` for fan in F: torch's default for weights."""
     return uniform(rng, shape, dtype, 1 / sqrt(fans(shape)[0]))
 
 
-def lecun_uniform(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def lecun_uniform(rng: "np.random.Generator", shape: tuple[int, ...], dtype: str) -> np.ndarray:
     r"""Draw from :math:`U(-2.4/F, 2.4/F)` for fan in F. Source: LeCun et al. 1998, appendix A."""
     return uniform(rng, shape, dtype, 2.4 / fans(shape)[0])
 
 
-def xavier_uniform(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def xavier_uniform(rng: "np.random.Generator", shape: tuple[int, ...], dtype: str) -> np.ndarray:
     r"""Draw from :math:`U(-a, a)` with :math:`a = \sqrt{6/(F_{in}+F_{out})}`. Source: Glorot & Bengio 2010."""
     return uniform(rng, shape, dtype, sqrt(6 / sum(fans(shape))))
 
 
-def kaiming_normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def kaiming_normal(rng: "np.random.Generator", shape: tuple[int, ...], dtype: str) -> np.ndarray:
     r"""Draw from :math:`N(0, 2/F)` for fan in F, which suits ReLU. Source: He et al. 2015."""
     return rng.standard_normal(shape, dtype) * np.dtype(dtype).type(sqrt(2 / fans(shape)[0]))
 
@@ -46,7 +46,7 @@ def kaiming_normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: str)
 def normal(std: float) -> Initializer:
     r"""Return an initializer that draws from :math:`N(0, \text{std}^2)`. AlexNet's is normal(0.01)."""
 
-    def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    def draw(rng: "np.random.Generator", shape: tuple[int, ...], dtype: str) -> np.ndarray:
         return rng.standard_normal(shape, dtype) * np.dtype(dtype).type(std)
 
     return draw

@@ -23,7 +23,7 @@ class _Weighted(Layer):
         outputs: int,
         bias: bool,
         dtype: str,
-        rng: np.random.Generator | None,
+        rng: "np.random.Generator | None",
         init: I.Initializer | None,
     ) -> None:
         if dtype not in ("float32", "float64"):
@@ -65,7 +65,7 @@ class Conv2d(_Weighted):
         bias: bool = True,
         *,
         dtype: str = "float32",
-        rng: np.random.Generator | None = None,
+        rng: "np.random.Generator | None" = None,
         init: I.Initializer | None = None,
     ) -> None:
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
@@ -101,7 +101,7 @@ class SparseConv2d(_Weighted):
         bias: bool = True,
         *,
         dtype: str = "float32",
-        rng: np.random.Generator | None = None,
+        rng: "np.random.Generator | None" = None,
         init: I.Initializer | None = None,
     ) -> None:
         self.table = table
@@ -133,7 +133,7 @@ class Linear(_Weighted):
         bias: bool = True,
         *,
         dtype: str = "float32",
-        rng: np.random.Generator | None = None,
+        rng: "np.random.Generator | None" = None,
         init: I.Initializer | None = None,
     ) -> None:
         for name, features in (("in_features", in_features), ("out_features", out_features)):
@@ -361,7 +361,7 @@ class Dropout(Layer):
     `rng` draws the masks; `Module.reseed` gives every Dropout of a network its own.
     """
 
-    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
+    def __init__(self, p: float = 0.5, *, rng: "np.random.Generator | None" = None) -> None:
         self.p = p
         self.rng = rng or np.random.default_rng(0)
 

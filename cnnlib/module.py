@@ -189,7 +189,8 @@ class Layer(Module):
 def move(array: Array, device: str, channels_last: bool = False) -> Array:
     """Return `array` as a NumPy array ("numpy") or as a torch tensor on "cpu", "cuda" or "cuda:1".
 
-    Between NumPy and torch on the CPU memory is shared, not copied. `channels_last` lays out a tensor of four axes so.
+    Any array that speaks DLPack is taken. Between NumPy and torch on the CPU memory is shared, not copied.
+    `channels_last` lays out a tensor of four axes so.
     """
     if device == "numpy":
         return array if isinstance(array, np.ndarray) else _to_numpy(array)
@@ -200,7 +201,10 @@ def move(array: Array, device: str, channels_last: bool = False) -> Array:
 
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError('device "cuda": torch sees no GPU here. "cpu" and "numpy" work')
-    tensor = torch.from_numpy(np.asarray(array, order="C")) if isinstance(array, np.ndarray) else array
+    if isinstance(array, np.ndarray):
+        tensor = torch.from_numpy(np.asarray(array, order="C"))
+    else:
+        tensor = array if library(array) == "torch" else torch.from_dlpack(array)
     if channels_last and tensor.ndim == 4:
         return tensor.to(device, memory_format=torch.channels_last)
     return tensor.to(device)

@@ -8,7 +8,7 @@ from cnnlib.functional._operation import operation
 
 @operation
 def dropout(
-    x: Array, p: float = 0.5, training: bool = True, *, rng: np.random.Generator | None = None
+    x: Array, p: float = 0.5, training: bool = True, *, rng: "np.random.Generator | None" = None
 ) -> tuple[Array, Array | None]:
     r"""Set each value to 0 with probability p and divide the others by 1 - p, so that the mean stays.
 

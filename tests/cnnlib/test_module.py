@@ -1,5 +1,6 @@
 """Modules, layers and containers: what they keep, when, and under which names."""
 
+import array_api_strict
 import numpy as np
 import pytest
 import torch
@@ -292,3 +293,15 @@ def test_lenet_is_the_papers_table():
         (10,),
     ]
     assert models.lenet(num_classes=3, in_channels=2, dtype="float64")(np.zeros((1, 2, 32, 32))).shape == (1, 3)
+
+
+def test_arrays_of_other_libraries_come_in_by_dlpack(device):
+    """A state from a third library is loaded; what goes out is NumPy's or torch's, which speak DLPack themselves."""
+    model = network(device)
+    values = {name: numpy(array) + 1 for name, array in model.state_dict().items()}
+    model.load_state_dict({name: array_api_strict.asarray(array) for name, array in values.items()})
+    for name, array in model.state_dict().items():
+        assert np.array_equal(numpy(array), values[name])
+        assert np.array_equal(np.from_dlpack(array), values[name])
+    moved = move(array_api_strict.asarray(np.arange(3.0)), device)
+    assert type(moved) is type(model.parameters()[0].data) and moved.tolist() == [0, 1, 2]
