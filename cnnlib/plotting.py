@@ -22,12 +22,6 @@ INK = "black"
 BLUE, ORANGE, GREEN, PURPLE = "#2a7fc1", "#d1691a", "#1f9467", "#a55fb5"
 """Middle tones: each has a contrast of at least 3:1 to a white page and to a dark one."""
 
-
-# The book's theme lays a light card under every HTML output of a dark page. This output needs none.
-_NO_CARD = (
-    "html[data-theme=dark] .bd-content div.cell_output .text_html:has(> figure.cnnlib-drawing)"
-    "{background:none;color:inherit;padding:0}"
-)
 _CAPTION = "max-width:36rem;margin:.5rem auto 0;color:inherit;font-size:.9em;font-weight:400;text-align:start"
 
 
@@ -50,7 +44,6 @@ class Drawing:
     def _repr_html_(self) -> str:
         caption = f'<figcaption style="{_CAPTION}">{self.caption}</figcaption>' if self.caption else ""
         return (
-            f"<style>{_NO_CARD}</style>"
             '<figure class="cnnlib-drawing" style="margin:1rem auto;text-align:center">'
             f'<svg role="img" aria-label="{html.escape(self.description)}" style="width:100%;max-width:{self.width}px;'
             f'height:auto;fill:currentColor" {self.svg}{caption}</figure>'
