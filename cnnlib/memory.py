@@ -84,8 +84,7 @@ def measure(model: Module, input_shape: cost.Shape, batch_size: int, optimizer: 
     optimizer.look_ahead()
     seen: dict[Any, int] = {}
     parameters = _count(seen, (parameter.data for parameter in model.parameters()))
-    buffers = [getattr(module, name) for module in model.modules() for name in module.buffers]
-    parameters += 0 * _count(seen, buffers)  # known, but no part of the prediction
+    _count(seen, (getattr(module, name) for module in model.modules() for name in module.buffers))  # no activations
     inputs = _count(seen, [images])
     criterion(model(images), labels)
     by_kind = Counter[str]()

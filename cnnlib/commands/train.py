@@ -1,12 +1,12 @@
 """`python -m cnnlib train`."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -162,7 +162,14 @@ def train(
             where = getattr(world, "device", where)
         first = world.rank == 0
         loaded = _load(
-            network, data, root, download, shift, flip, augment, noise, size, resize, workers, skip_corrupt, first
+            network,
+            data,
+            root,
+            download,
+            of_arrays={"shift": shift, "flip": flip},
+            of_photographs={"augment": augment, "noise": noise, "size": size, "resize": resize},
+            reading={"workers": workers, "skip_corrupt": skip_corrupt},
+            progress=console.print if first else lambda line: None,
         )
         model = build(network, loaded.shape, loaded.classes, aux=aux, width=width, seed=seed).to(where)
         rule_of_steps = make_optimizer(model.parameters(), rule)
@@ -212,7 +219,7 @@ def train(
             for one in logs:
                 one.add(epoch)
 
-        stopped = at_end.enter_context(_stopping())
+        stopped = at_end.enter_context(_stopping(at_once_if_repeated=world.size == 1))
         try:
             history = training.fit(
                 model,
@@ -247,46 +254,42 @@ def _load(
     data: Data,
     root: Path | None,
     download: bool,
-    shift: int | None,
-    flip: bool | None,
-    augment: Cut | None,
-    noise: bool | None,
-    size: int | None,
-    resize: int | None,
-    workers: int,
-    skip_corrupt: int,
-    first: bool,
+    of_arrays: dict[str, Any],
+    of_photographs: dict[str, Any],
+    reading: dict[str, int],
+    progress: Callable[[str], None],
 ) -> Loaded:
     """Read the data; raise ValueError for options that belong to another kind of data set."""
-    of_photographs = {"augment": augment, "noise": noise, "size": size, "resize": resize}
-    of_arrays = {"shift": shift, "flip": flip}
     for name, value in (of_arrays if data is Data.folder else of_photographs).items():
         if value is not None:
             raise ValueError(f"--{name} is not for --data {data}")
     if data is not Data.folder:
-        return in_memory(data, root, download, shift, flip)
-    recipe = NETWORKS[network].recipe
-    size = NETWORKS[network].size if size is None else size
-    resize = max(size, 256 if size in (224, 227) else round(size * 256 / 224)) if resize is None else resize
+        return in_memory(data, root, download, **of_arrays)
+    entry, asked = NETWORKS[network], {name: value for name, value in of_photographs.items() if value is not None}
+    size = asked.get("size", entry.size)
+    resize = asked.get("resize", max(size, 256 if size in (224, 227) else round(size * 256 / 224)))
     return photographs(
         root,
-        View(size, resize, str(augment or recipe.augment)),
-        noise=recipe.noise if noise is None else noise,
-        raw_pixels=recipe.raw_pixels,
-        workers=workers,
-        skip_corrupt=skip_corrupt,
-        progress=console.print if first else lambda line: None,
+        View(size, resize, str(asked.get("augment", entry.recipe.augment))),
+        noise=asked.get("noise", entry.recipe.noise),
+        raw_pixels=entry.recipe.raw_pixels,
+        progress=progress,
+        **reading,
     )
 
 
 @contextmanager
-def _stopping() -> Iterator[list[int]]:
-    """Collect the signals that ask to end, so that a batch is never left half done; the second one ends at once."""
+def _stopping(at_once_if_repeated: bool) -> Iterator[list[int]]:
+    """Collect the signals that ask to end, so that a batch is never left half done.
+
+    The second one may end at once; not under torchrun, which passes on what the terminal has sent to all already.
+    """
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        if at_once_if_repeated:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -42,6 +42,8 @@ def evaluate(
                 seen += len(labels)
             on_batch()
     losses, right, seen = world.sum(losses, right, seen)
+    if not seen:
+        raise ValueError("there is nothing to evaluate: no image could be read")
     return losses / seen, right / seen
 
 
@@ -61,6 +63,8 @@ def top_k(
     right, seen = np.zeros(len(ks), int), 0
     with in_evaluation(model):
         for images, labels in batches(dataset, batch_size):
+            if not len(labels):
+                continue
             crops = images.reshape(-1, *images.shape[-3:])
             outputs = model(move(crops, device))
             outputs = move(softmax(-outputs if penalties else outputs, dim=1)[0], "numpy")
@@ -72,6 +76,8 @@ def top_k(
             right += [(better < k).sum() for k in ks]
             seen += len(labels)
             on_batch(seen)
+    if not seen:
+        raise ValueError("there is nothing to evaluate: no image could be read")
     return [float(count) / seen for count in right]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnlib.data import Augmentation, Batches, batches
+from cnnlib.data import Augmentation, Batches, Dataset, batches
 from cnnlib.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from cnnlib.module import Module, move
 from cnnlib.optim import Nesterov, Optimizer
@@ -118,6 +118,9 @@ def fit(
             if stop:
                 raise InterruptedRunError(f"stopped {place}")
 
+        if not so_far.seen:
+            raise ValueError(f"there is nothing to learn from: no image of epoch {number + 1} could be read")
+
         def pause(number: int = number, so_far: UnderWay = so_far) -> None:
             if world.size == 1 and should_stop():
                 save(so_far)
@@ -126,7 +129,8 @@ def fit(
         world.average_buffers(model)
         tested = (None, None)
         if test is not None:
-            tested = evaluate(model, test, criterion=criterion, world=world, on_batch=pause)
+            at_once = 500 if isinstance(test, Dataset) else batch_size  # photographs are large
+            tested = evaluate(model, test, at_once, criterion, world=world, on_batch=pause)
         seconds = time.perf_counter() - started
         done = Epoch(number + 1, optimizer.lr, so_far.loss / so_far.seen, so_far.right / so_far.seen, *tested, seconds)
         history.epochs.append(done)

@@ -8,6 +8,7 @@ import pytest
 
 from cnnlib import __main__, layers, memory, models, optim
 from cnnlib.containers import Sequential
+from cnnlib.module import move
 
 
 def network(device="numpy", dtype="float32"):
@@ -128,3 +129,11 @@ def test_summary_of_other_networks(run):
     assert status == 0 and rows["conv1"][1] == "10 x 55 x 55" and rows["fc8"][1] == "10"
     status, _, _, err = run("summary", "alexnet", "--input", "50")
     assert status == 1 and "alexnet reads images of 227x227 pixels; 50x50 do not fit" in err
+
+
+def test_a_part_of_an_array_counts_as_the_whole(device):
+    """It keeps all of it alive; and whatever else is kept of it costs nothing more."""
+    whole = move(np.zeros((10, 8), np.float32), device)
+    seen: dict = {}
+    assert memory._count(seen, [whole[4:], whole[:2, 1:], whole]) == 320
+    assert memory._count(seen, [whole.reshape(-1)]) == 0

@@ -1,5 +1,6 @@
 """Several processes on this machine, joined by gloo: the same weights as one, and what happens when one dies."""
 
+import contextlib
 import os
 import re
 import signal
@@ -79,7 +80,7 @@ def worker(agent, rank):
     return None
 
 
-COMMAND = ["-m", "cnnlib", "train", "lenet", "--epochs", "1", "--batch-size", "100", "--checkpoint-every", "3"]
+COMMAND = ["-m", "cnnlib", "train", "lenet", "--epochs", "1", "--batch-size", "40", "--checkpoint-every", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -91,25 +92,34 @@ def unbroken(tmp_path_factory):
     return load_file(folder / "whole")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rank, goes_on", [(0, TORCHRUN), (1, [sys.executable])])
-def test_a_dead_worker_ends_the_run_which_can_be_resumed(tmp_path, unbroken, rank, goes_on):
-    """By as many processes, or by one."""
+@contextlib.contextmanager
+def two_at_work(folder):
+    """Start a run of two processes, which have saved a few batches by now."""
     with subprocess.Popen(
         [*TORCHRUN, *COMMAND, "--checkpoint", "broken"],
-        cwd=tmp_path,
+        cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     ) as agent:
-        model, until = models.lenet(), time.monotonic() + 60
-        while time.monotonic() < until:  # a few batches are in the checkpoint
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
             time.sleep(0.01)
-            if (tmp_path / "broken").exists():
-                history = training.load_checkpoint(tmp_path / "broken", model)
-                if history.under_way and history.under_way.batches >= 6:
+            if (folder / "broken").exists():
+                under_way = training.load_checkpoint(folder / "broken", models.lenet()).under_way
+                if under_way and under_way.batches >= 6:
                     break
+        yield agent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank, goes_on", [(0, TORCHRUN), (1, [sys.executable])])
+def test_a_dead_worker_ends_the_run_which_can_be_resumed(tmp_path, unbroken, rank, goes_on):
+    """By as many processes, or by one."""
+    model = models.lenet()
+    with two_at_work(tmp_path) as agent:
         os.kill(worker(agent, rank), signal.SIGKILL)
         _, err = agent.communicate(timeout=60)
     assert agent.returncode != 0
@@ -123,6 +133,17 @@ def test_a_dead_worker_ends_the_run_which_can_be_resumed(tmp_path, unbroken, ran
     broken = load_file(tmp_path / "broken")
     for name, array in unbroken.items():
         np.testing.assert_allclose(broken[name], array, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_at_one_batch(tmp_path):
+    """A terminal sends it to all processes, and torchrun passes it on once more."""
+    with two_at_work(tmp_path) as agent:
+        os.killpg(agent.pid, signal.SIGINT)
+        _, err = agent.communicate(timeout=60)
+    stopped = re.findall(r"stopped in epoch 1, batch (\d+), saved as broken", err)
+    under_way = training.load_checkpoint(tmp_path / "broken", models.lenet()).under_way
+    assert agent.returncode != 0 and stopped == [str(under_way.batches)] * 2, err
 
 
 def test_a_bucket_takes_each_gradient_once():
