@@ -10,7 +10,7 @@ WORKERS ?= 2
 # Nothing of the caller's Python reaches .venv.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS
 
-.PHONY: help book serve test lint bench lock clean distclean python system
+.PHONY: help book serve test release lint bench lock clean distclean python system
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,11 @@ test: python system  ## run every test: style, units, notebooks, book, browser, 
 	@echo "==> running the tests"
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests chapters --nbval-lax --nbval-current-env \
 	  -n $(WORKERS) --dist loadfile -rs --durations 10
+
+release: book  ## write the problem sets' releases, and check that no answer leaks
+	@.venv/bin/python -m autograder release
+	@.venv/bin/python -m pip wheel . --quiet --no-deps --no-build-isolation --wheel-dir _build/wheel
+	@.venv/bin/python -m autograder check --in _build/html --in _build/wheel/cnnlib-*.whl
 
 lint: python  ## check the style of code and notebooks
 	@.venv/bin/ruff check .
