@@ -141,12 +141,11 @@ class Processes(World):
             bucket.hand_out()
 
     def average_buffers(self, model: Module) -> None:
-        """Average what BatchNorm keeps; counts are equal anyway."""
+        """Average what BatchNorm keeps; its counts are equal anyway."""
         for module in model.modules():
             for name in module.buffers:
-                buffer = getattr(module, name)
-                if buffer.is_floating_point():
-                    mean = buffer / self.size  # a new tensor: the forward pass may hold the old one
+                if name.startswith("running_"):
+                    mean = getattr(module, name) / self.size
                     with self._reporting():
                         self._dist.all_reduce(mean)
                     setattr(module, name, mean)

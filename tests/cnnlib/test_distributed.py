@@ -14,6 +14,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from cnnlib import data, models, training
+from cnnlib.containers import Sequential
+from cnnlib.layers import RBF, BatchNorm2d
 from cnnlib.training import distributed
 
 ROOT = Path(__file__).parents[2]
@@ -165,6 +167,25 @@ def test_a_bucket_takes_each_gradient_once():
     assert weight.grad.shape == weight.shape
     weight.accumulate(torch.ones(weight.shape))  # the class's own again, which adds
     assert (weight.grad == 1.25).all()
+
+
+def test_running_statistics_are_averaged():
+    """With another process, whose statistics are all 3; what is no statistic stays as it is."""
+    world = object.__new__(distributed.Processes)
+    world.size = 2
+
+    class Dist:
+        @staticmethod
+        def all_reduce(tensor):
+            tensor += 3 / 2
+
+    world._dist = Dist
+    model = Sequential(BatchNorm2d(2), RBF(np.ones((3, 4), np.float32))).to("cpu")
+    before = model[0].running_mean
+    world.average_buffers(model)
+    assert model[0].running_mean.tolist() == [1.5] * 2 and model[0].running_var.tolist() == [2.0] * 2
+    assert before.tolist() == [0.0] * 2 and int(model[0].num_batches_tracked) == 0
+    assert (model[1].codes == 1).all()
 
 
 def test_processes_need_torch(monkeypatch, tmp_path):
