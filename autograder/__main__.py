@@ -1,4 +1,4 @@
-"""`python -m autograder release | check | grade | feedback | gradebook | export | similar`."""
+"""`python -m autograder release | solution | check | grade | feedback | gradebook | export | similar`."""
 
 import csv
 import statistics
@@ -56,6 +56,25 @@ def release(
             path.parent.mkdir(parents=True, exist_ok=True)
             batch.write(path, nbformat.writes(source.release(name, class_seed)) + "\n")
             console.print(f"{path}: {len(problem_set.exercises)} exercises, {problem_set.points:g} points")
+
+
+@app.command()
+def solution(
+    to: Annotated[Path, typer.Argument(help="Folder for the notebooks; keep it away from the students.")],
+    sets: Annotated[list[str] | None, typer.Argument(metavar="[SET]...", help="Default: all.")] = None,
+    class_seed: ClassSeed = 0,
+) -> None:
+    """Write the instructor's notebooks, with solutions, hidden cases and rubrics."""
+    import nbformat
+
+    from autograder import source  # brings nbgrader, seconds that the other commands need not wait
+
+    with explained():
+        for name in sets or source.names():
+            path = to / f"{name}.ipynb"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            batch.write(path, nbformat.writes(source.solution(name, class_seed)) + "\n")
+            console.print(f"{path}: for you, not for the students")
 
 
 @app.command()

@@ -47,3 +47,11 @@ def test_regrading_shows_who_changes(hand_in, tmp_path):
     changes = done.output.split("Regraded: who changes")[1]
     assert "[bold]ada" in changes and "+4" in changes and "ben" not in changes
     assert json.loads((results / "previous" / "[bold]ada.json").read_text())["score"] == 2
+
+
+def test_the_instructors_notebooks_hold_the_answers(tmp_path):
+    done = CliRunner().invoke(app, ["solution", str(tmp_path), "optimisation", "--class-seed", "3"])
+    assert done.exit_code == 0, done.output
+    written = (tmp_path / "optimisation.ipynb").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["optimisation.ipynb"]
+    assert "### BEGIN SOLUTION" in written and "### BEGIN HIDDEN TESTS" in written and "hole = Hole(" in written
