@@ -8,7 +8,9 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 console = Console()
 
@@ -47,6 +49,15 @@ def progress_bar(what: str = "", silent: bool = False) -> Progress:
         console=console,
         disable=silent,
     )
+
+
+def show(table: Table) -> None:
+    """Print a table without cutting anything off: folded in a narrow terminal, as wide as it is in a file or a pipe."""
+    for column in table.columns:
+        column.overflow = "fold"
+    needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    page = console if console.is_terminal else Console(width=max(needed, console.width))
+    page.print(table)
 
 
 def by(shape: tuple[int, ...]) -> str:

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from cnnlib import cost as costs
 from cnnlib import memory
-from cnnlib.commands.console import Device, Engine, by, console, place
+from cnnlib.commands.console import Device, Engine, by, console, place, show
 from cnnlib.commands.networks import NETWORKS, Network, build
 from cnnlib.commands.rules import Rule, make_optimizer, rule_settings
 from cnnlib.module import Module
@@ -39,7 +39,7 @@ def summary(
     layers.add_section()
     total = (sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows))
     layers.add_row("total", "", "", *(f"{number:,}" for number in total))
-    console.print(layers)
+    show(layers)
     for row in rows:
         if any(row.unread):
             console.print(
@@ -73,12 +73,12 @@ def cost(
     layers.add_section()
     sums = [sum(getattr(row, name) for row in rows) for name in ("parameters", "activations", "multiply_adds")]
     layers.add_row("total", "", "", *(f"{number:,}" for number in sums), "")
-    console.print(layers)
+    show(layers)
     where = place(engine, device) if measure else "numpy"
     rule = make_optimizer(model.to(where).parameters(), rule_settings(optimizer, NETWORKS[network].recipe, *[None] * 3))
     predicted = memory.predict(model, shape, batch_size, rule)
     measured = memory.measure(model, shape, batch_size, rule) if measure else None
-    console.print(_memory_table(predicted, measured, f"memory of a training step, batch of {batch_size}"))
+    show(_memory_table(predicted, measured, f"memory of a training step, batch of {batch_size}"))
     if measured is not None:
         console.print(memory.explain(predicted, measured), soft_wrap=True)
 

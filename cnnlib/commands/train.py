@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from cnnlib import training
-from cnnlib.commands.console import Device, Engine, console, place, progress_bar, read_config
+from cnnlib.commands.console import Device, Engine, console, place, progress_bar, read_config, show
 from cnnlib.commands.data import Data, Loaded, count, in_memory, photographs
 from cnnlib.commands.networks import NETWORKS, Network, build
 from cnnlib.commands.rules import Rule, Schedule, make_optimizer, make_scheduler, rule_settings, schedule_settings
@@ -300,7 +300,7 @@ def _stopping(at_once_if_repeated: bool) -> Iterator[list[int]]:
 
 
 def _report(history: training.History, engine: str, checkpoint: Path) -> None:
-    console.print(_history_table(history))
+    show(_history_table(history))
     last = history.epochs[-1]
     accuracy = "" if last.test_accuracy is None else f"test accuracy {last.test_accuracy:.2%} after "
     console.print(f"{accuracy}{len(history.epochs)} epochs, {sum(history.series('seconds')):.1f} s, {engine} engine")

@@ -90,7 +90,6 @@ def test_the_difference_is_said():
 @pytest.fixture
 def run(monkeypatch, capsys):
     def command(*arguments):
-        monkeypatch.setenv("COLUMNS", "140")
         monkeypatch.setattr(sys, "argv", ["cnnlib", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             __main__.main()

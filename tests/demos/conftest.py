@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright._impl._driver import compute_driver_executable
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from cnnlib import cost, demos, models
 from cnnlib import functional as F
@@ -24,12 +24,6 @@ from cnnlib.optim import SGD
 # The package's names for these modules are the figures' functions.
 cells = importlib.import_module("cnnlib.demos.cells")
 sketchpad = importlib.import_module("cnnlib.demos.sketchpad")
-
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
 
 
 def shown(value: float) -> str:
@@ -325,14 +319,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, list], list
     return run
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 class Reader:
     """A reader's browser that reaches nothing but the page's own file, and what went wrong in it."""
 
@@ -359,12 +345,12 @@ class Reader:
 
 
 @pytest.fixture
-def reader(chromium: Browser, tmp_path: Path) -> Iterator[Callable[..., Reader]]:
+def reader(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Reader]]:
     """Make a reader: reader(width=375, has_touch=True, ...). Afterwards: no error, no request but the page itself."""
     made: list[Reader] = []
 
     def make(width: int = 1280, **options: object) -> Reader:
-        context = chromium.new_context(viewport={"width": width, "height": 900}, offline=True, **options)
+        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **options)
         context.set_default_timeout(10_000)
         made.append(Reader(context, tmp_path))
         return made[-1]

@@ -87,9 +87,9 @@ def run(cell: Locator) -> None:
     raise AssertionError("the cell never ran")
 
 
-def test_in_a_live_notebook(lab, chromium):
+def test_in_a_live_notebook(lab, browser):
     errors = []
-    with chromium.new_context(viewport={"width": 1280, "height": 1400}) as context:
+    with browser.new_context(viewport={"width": 1280, "height": 1400}) as context:
         context.set_default_timeout(60_000)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))

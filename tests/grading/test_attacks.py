@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import socket
 import sqlite3
 import threading
@@ -13,7 +12,6 @@ import threading
 import nbformat
 import psutil
 import pytest
-from playwright.sync_api import sync_playwright
 
 from autograder import batch, export, feedback, source
 from autograder.grading import State
@@ -144,19 +142,17 @@ def test_nothing_is_left_running(stormy):
 
 
 @pytest.mark.browser
-def test_no_script_of_a_student_runs(stormy, tmp_path):
+def test_no_script_of_a_student_runs(stormy, tmp_path, browser):
     page_file = tmp_path / "feedback.html"
     page_file.write_text(feedback.render(stormy["markup in an error message"], "Set"))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
-        page = browser.new_page()
-        dialogs = []
-        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(page_file.as_uri())
-        assert page.title() == "Set: markup in an error message"
-        assert dialogs == [] and page.locator("script, img, iframe").count() == 0
-        assert page.get_by_text("<script>").first.is_visible()
-        browser.close()
+    page = browser.new_page()
+    dialogs = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.goto(page_file.as_uri())
+    assert page.title() == "Set: markup in an error message"
+    assert dialogs == [] and page.locator("script, img, iframe").count() == 0
+    assert page.get_by_text("<script>").first.is_visible()
+    page.close()
 
 
 def test_what_students_wrote_stays_text(stormy):
