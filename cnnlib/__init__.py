@@ -25,11 +25,12 @@ __all__ = [
     "module",
     "optim",
     "training",
+    "visualize",
 ]
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Import `cost`, `data` and `training` when they are first asked for: not everyone trains."""
+    """Import `cost`, `data`, `training` and `visualize` when they are first asked for: not everyone trains."""
     if name in __all__:
         return importlib.import_module(f"cnnlib.{name}")
     raise AttributeError(f"module 'cnnlib' has no attribute {name!r}")

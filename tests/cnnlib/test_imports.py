@@ -29,7 +29,9 @@ BELOW = {
     "cost": {"functional", "module", "layers", "containers", "models"},
     "training": {"functional", "module", "losses", "optim", "lr_scheduler", "data", "models", "layers", "containers"},
     "memory": {"functional", "module", "layers", "optim", "cost", "training"},
+    "visualize": {"functional", "module", "layers", "containers", "models", "cost"},
     "demos": {"functional"},
+    "questions": {"demos"},
 }
 ABOVE_ALL = ("__init__", "__main__", "commands", "plotting")
 # What names torch beside the kernels does so within functions only.

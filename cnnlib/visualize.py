@@ -1,0 +1,478 @@
+"""What layers see: activation maps, filters, the input that made a unit answer, strongest patches, occlusion.
+
+Every function takes a network of `cnnlib.models`, or any nesting of Sequential and Concat, runs it in evaluation mode
+and leaves it as it was: its mode, its gradients and its running statistics. Images may be NumPy arrays or torch
+tensors, wherever the network is; what comes back is an array of the images' kind. A layer is named as in `cost.table`:
+"conv1", "features.3", "inception3a.branch2.0.conv"; the name of a container stands for its output.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cnnlib import cost
+from cnnlib import functional as F
+from cnnlib.containers import Concat, Sequential
+from cnnlib.functional._arrays import Array, check_rank, library, namespace
+from cnnlib.functional.geometry import Pair, pair
+from cnnlib.layers import (
+    RBF,
+    AdaptiveAvgPool2d,
+    Conv2d,
+    Flatten,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    ScaledTanh,
+    Sigmoid,
+    Subsample2d,
+    Tanh,
+)
+from cnnlib.models.googlenet import GoogLeNet
+from cnnlib.module import Layer, Module, move
+
+RULES = ("deconvnet", "gradient", "guided")
+"""How `project` passes an activation function backwards."""
+
+Unit = int | tuple[int, ...]
+"""(channel, row, column) of a map, or the number of a feature."""
+
+
+class Box(NamedTuple):
+    """Rows from `top` up to but without `bottom`, columns from `left` up to `right`; some may be padding."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def size(self) -> Pair:
+        """(rows, columns)."""
+        return self.bottom - self.top, self.right - self.left
+
+
+class Patch(NamedTuple):
+    """Where in a data set a map answered: the image's number, the unit, its value, and what it can see of the image."""
+
+    image: int
+    unit: tuple[int, ...]
+    value: float
+    box: Box
+
+
+def layer_names(model: Module) -> list[str]:
+    """Return the names of all layers and containers in forward order."""
+    return [name for name, _ in _named(model)]
+
+
+def activations(model: Module, images: Array, layer: str, batch_size: int = 100) -> Array:
+    """Return what a layer puts out for images (N, C, H, W): maps (N, O, oh, ow), or features (N, D).
+
+    Raises ValueError for an unknown layer; the message lists those that there are.
+    """
+    check_rank("images", images, "NCHW")
+    with _evaluation(model):
+        outputs = list(_outputs(model, images, layer, batch_size))
+    return namespace(images).concat(outputs, axis=0)
+
+
+def features(model: Module, images: Array, layer: str, batch_size: int = 100) -> Array:
+    """Return a layer's activations as one row for each image, (N, D)."""
+    values = activations(model, images, layer, batch_size)
+    return namespace(values).reshape(values, (values.shape[0], -1))
+
+
+def filters(model: Module, layer: str | None = None) -> Array:
+    """Return the weight (O, C, kh, kw) of a convolution, of the network's first one if `layer` is left out.
+
+    Raises ValueError for an unknown layer or one that is no convolution.
+    """
+    convolutions = {name: part for name, part in _named(model) if isinstance(part, Conv2d)}
+    if layer is None:
+        if not convolutions:
+            raise ValueError("this network has no convolution, so it has no filters")
+        layer = next(iter(convolutions))
+    _path(model, layer)  # knows what to say of a wrong name
+    if layer not in convolutions:
+        raise ValueError(f"{layer!r} is no convolution; these are: {', '.join(convolutions)}")
+    return convolutions[layer].weight.data
+
+
+def tile(images: Array, columns: int | None = None, gap: int = 1, common_scale: bool = False) -> np.ndarray:
+    """Return images side by side as one picture, with an empty gap between them.
+
+    Parameters
+    ----------
+    images : (K, H, W), (K, 1, H, W) or in colour (K, 3, H, W), such as the filters of a first layer
+    columns : how many in a row; left out, about a square
+    gap : pixels between two images
+    common_scale : in colour, whether all images share one scale from black to white; otherwise each has its own, from
+        its smallest to its largest value
+
+    Returns
+    -------
+    picture : (rows, columns) of the values themselves, with NaN in the gaps; or in colour (rows, columns, 4) from 0
+        to 1, with transparent gaps
+    """
+    values = np.asarray(move(images, "numpy"), dtype=float)
+    values = values[:, None] if values.ndim == 3 else values
+    if values.ndim != 4 or values.shape[1] not in (1, 3):
+        raise ValueError(f"tile takes images (K, H, W), (K, 1, H, W) or (K, 3, H, W), not {tuple(values.shape)}")
+    K, C, H, W = values.shape
+    columns = columns or int(np.ceil(np.sqrt(K)))
+    rows = -(-K // columns)
+    if C == 3:
+        axes = None if common_scale else (1, 2, 3)
+        low, high = values.min(axes, keepdims=True), values.max(axes, keepdims=True)
+        values = (values - low) / np.where(high > low, high - low, 1)
+        values = np.concatenate([values, np.ones((K, 1, H, W))], 1)
+    picture = np.full((rows * (H + gap) - gap, columns * (W + gap) - gap, values.shape[1]), 0.0 if C == 3 else np.nan)
+    for k, image in enumerate(values):
+        top, left = k // columns * (H + gap), k % columns * (W + gap)
+        picture[top : top + H, left : left + W] = image.transpose(1, 2, 0)
+    return picture if C == 3 else picture[..., 0]
+
+
+def project(model: Module, images: Array, layer: str, units: Unit | Sequence[Unit], rule: str = "deconvnet") -> Array:
+    """Return what of each image made one unit answer: its activation, sent back to the pixels, (N, C, H, W).
+
+    All other activations of the layer are set to 0. On the way back a convolution becomes its transpose (the same
+    weights, no bias), and a max pooling puts each value where its maximum was found. The rules differ in what an
+    activation function does:
+
+    - "deconvnet" cuts off negative values at a ReLU, whatever its input was. Other activation functions and local
+      response normalisation let values pass unchanged, which is this library's choice.
+    - "gradient" is the chain rule, so the result is the activation times its gradient for the pixels.
+    - "guided" is the chain rule, with negative values cut off at every ReLU.
+
+    Parameters
+    ----------
+    images : (N, C, H, W)
+    units : one unit for all images, or a list of one for each: (channel, row, column), or the number of a feature
+
+    Raises ValueError for an unknown layer, unit or rule. Source: Zeiler & Fergus 2013, section 2.1 (deconvnet);
+    Simonyan et al. 2014 (gradient); Springenberg et al. 2015 (guided).
+    """
+    check_rank("images", images, "NCHW")
+    if rule not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}, not {rule!r}")
+    steps = _path(model, layer)
+    x = _to_model(model, images)
+    with _evaluation(model):
+        y, back = _chain(steps, x, rule)
+        chosen = units if isinstance(units, list) else [units] * x.shape[0]
+        if len(chosen) != x.shape[0]:
+            raise ValueError(f"there are {x.shape[0]} images, so as many units, not {len(chosen)}")
+        xp = namespace(y)
+        kept = xp.zeros_like(y)
+        for n, unit in enumerate(chosen):
+            place = (n, *_unit(unit, y.shape, layer))
+            kept[place] = y[place]
+        return _like(back(kept), images)
+
+
+def receptive_field(model: Module, input_shape: tuple[int, ...], layer: str, unit: Unit) -> Box:
+    """Return which rows and columns of an input (C, H, W) one unit can depend on.
+
+    The box may stick out of the image: there it reads padding. Its size is `cost.table`'s receptive field, apart from
+    adaptive pooling, whose windows differ. Behind a Flatten every feature sees the whole map.
+
+    Raises ValueError for an unknown layer or a unit that the layer doesn't have.
+    """
+    steps = _path(model, layer)
+    shapes = [tuple(input_shape)]
+    for step in steps:
+        shapes.append(_output_shape(step, shapes[-1]))
+    place = _unit(unit, (1, *shapes[-1]), layer)
+    row, column = place[1:] if len(place) == 3 else (0, 0)
+    box = Box(row, column, row + 1, column + 1)
+    for step, shape in zip(reversed(steps), reversed(shapes[:-1]), strict=True):
+        box = _seen(step, shape, box)
+    return box
+
+
+def strongest(
+    model: Module, images: Array, layer: str, channel: int, count: int = 9, batch_size: int = 100
+) -> list[Patch]:
+    """Return the `count` places of a data set where a map answers most, the strongest first, one place an image.
+
+    Parameters
+    ----------
+    images : (N, C, H, W)
+    channel : which map of the layer, or which feature
+
+    Raises ValueError for an unknown layer or channel, or a count that isn't from 1 to N. Source: Zeiler & Fergus 2013,
+    figure 2 ("top 9 activations").
+    """
+    check_rank("images", images, "NCHW")
+    if not 1 <= count <= images.shape[0]:
+        raise ValueError(f"there are {images.shape[0]} images, so 1 to {images.shape[0]} patches, not {count}")
+    best: list[tuple[float, int, tuple[int, ...]]] = []
+    seen = 0
+    with _evaluation(model):
+        for y in _outputs(model, images, layer, batch_size):
+            if not 0 <= channel < y.shape[1]:
+                raise ValueError(f"{layer!r} has the channels 0 to {y.shape[1] - 1}, not {channel}")
+            maps = np.asarray(move(y[:, channel, ...], "numpy"))
+            for n, one in enumerate(maps):
+                place = np.unravel_index(one.argmax(), one.shape)  # () of a feature
+                best.append((float(one[place]), seen + n, (channel, *map(int, place))))
+            seen += len(maps)
+    best.sort(key=lambda found: -found[0])  # of equals, the earlier image
+    shape = tuple(images.shape[1:])
+    return [
+        Patch(image, unit, value, receptive_field(model, shape, layer, unit)) for value, image, unit in best[:count]
+    ]
+
+
+def crop(image: Array, box: Box, fill: float = 0.0) -> np.ndarray:
+    """Return the part of an image (C, H, W) within the box as a NumPy array; what sticks out is `fill`."""
+    check_rank("image", image, "CHW")
+    values = np.asarray(move(image, "numpy"))
+    C, H, W = values.shape
+    patch = np.full((C, *box.size), fill, values.dtype)
+    top, left, bottom, right = max(box.top, 0), max(box.left, 0), min(box.bottom, H), min(box.right, W)
+    if top < bottom and left < right:
+        inside = values[:, top:bottom, left:right]
+        patch[:, top - box.top : bottom - box.top, left - box.left : right - box.left] = inside
+    return patch
+
+
+def nearest(queries: Array, collection: Array, count: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of `collection` that are nearest to each query, and their Euclidean distances, (Q, count) each.
+
+    queries is (Q, D), collection (N, D), such as `features` returns; the nearest comes first. A query that is itself in
+    the collection finds itself first, at distance 0.
+
+    Raises ValueError if the features differ in number or the count isn't from 1 to N. Source: Krizhevsky et al. 2012,
+    section 6.1, with the 4,096 values of the last hidden layer.
+    """
+    q, c = (np.asarray(move(rows, "numpy"), dtype=float) for rows in (queries, collection))
+    if q.ndim != 2 or c.ndim != 2 or q.shape[1] != c.shape[1]:
+        raise ValueError(f"queries (Q, D) and collection (N, D) need the same D: {q.shape} and {c.shape}")
+    if not 1 <= count <= len(c):
+        raise ValueError(f"the collection has {len(c)} rows, so 1 to {len(c)} neighbours, not {count}")
+    indices, distances = np.empty((len(q), count), int), np.empty((len(q), count))
+    for k, row in enumerate(q):  # one by one: exact where distances are small, and no (Q, N, D) in memory
+        distance = np.sqrt(((c - row) ** 2).sum(1))
+        indices[k] = np.argsort(distance, kind="stable")[:count]
+        distances[k] = distance[indices[k]]
+    return indices, distances
+
+
+def occlusion(
+    model: Module,
+    image: Array,
+    answer: int | Callable[[Array], Array],
+    window: int | Pair,
+    stride: int | Pair = 1,
+    fill: float = 0.0,
+    batch_size: int = 100,
+) -> np.ndarray:
+    """Return the network's answer with a window of the image covered, for every place of the window: (rows, columns).
+
+    Parameters
+    ----------
+    image : (C, H, W)
+    answer : a class, whose probability (softmax of the outputs) is taken; or a function from the outputs (N, ...) to
+        one number for each, (N,)
+    window, stride : pixels; an int, or a pair (vertical, horizontal). Entry (r, q) covers rows from r*stride and
+        columns from q*stride on
+    fill : the value that covers
+
+    Raises GeometryError if the window is larger than the image, ValueError for an unknown class.
+    Source: Zeiler & Fergus 2013, section 4.2.
+    """
+    check_rank("image", image, "CHW")
+    (height, width), (down, right) = pair("window", window, 1), pair("stride", stride, 1)
+    rows = F.conv_output_size(image.shape[1], height, down)
+    columns = F.conv_output_size(image.shape[2], width, right)
+    original = np.asarray(move(image, "numpy"))
+    places = [(r * down, q * right) for r in range(rows) for q in range(columns)]
+    answers: list[np.ndarray] = []
+    with _evaluation(model):
+        for first in range(0, len(places), batch_size):
+            some = places[first : first + batch_size]
+            covered = np.repeat(original[None], len(some), 0)
+            for k, (top, left) in enumerate(some):
+                covered[k, :, top : top + height, left : left + width] = fill
+            outputs = model(_to_model(model, covered))
+            values = answer(outputs) if callable(answer) else _probability(outputs, answer)
+            answers.append(np.asarray(move(values, "numpy")))
+    return np.concatenate(answers).reshape(rows, columns)
+
+
+def _probability(outputs: Array, label: int) -> Array:
+    if not 0 <= label < outputs.shape[1]:
+        raise ValueError(f"the network knows the classes 0 to {outputs.shape[1] - 1}, not {label}")
+    return F.softmax(outputs, dim=1)[0][:, label]
+
+
+def _named(module: Module, prefix: str = "") -> Iterator[tuple[str, Module]]:
+    parts = module.branching() if isinstance(module, GoogLeNet) else module.children()
+    for name, part in parts:
+        yield prefix + name, part
+        yield from _named(part, f"{prefix}{name}.")
+
+
+def _path(model: Module, layer: str) -> list[Module]:
+    """Return the modules that lead from the input to the named layer, in forward order, the layer itself last."""
+    if layer not in (names := layer_names(model)):
+        raise ValueError(f"no layer is called {layer!r}; this network has {', '.join(names)}")
+    steps, module = [], model
+    for name in layer.split("."):
+        branching = isinstance(module, GoogLeNet)
+        for other, part in module.branching() if branching else module.children():
+            if other == name:
+                module = part
+                break
+            if not isinstance(module, Concat) and not (branching and other.startswith("aux")):  # heads are dead ends
+                steps.append(part)
+    return [*steps, module]
+
+
+@contextmanager
+def _evaluation(model: Module) -> Iterator[None]:
+    """Switch every part to evaluation, and back to what it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _to_model(model: Module, images: Array) -> Array:
+    """Return the images in the library, and on the device, of the network's parameters."""
+    parameters = model.parameters()
+    if not parameters:
+        return images
+    like = parameters[0].data
+    if library(like) == library(images) == "numpy":
+        return np.asarray(images, like.dtype)
+    moved = move(images, "numpy" if library(like) == "numpy" else str(like.device))
+    return namespace(moved).astype(moved, like.dtype, copy=False)
+
+
+def _like(values: Array, images: Array) -> Array:
+    return move(values, "numpy" if library(images) == "numpy" else str(images.device))
+
+
+def _outputs(model: Module, images: Array, layer: str, batch_size: int) -> Iterator[Array]:
+    steps = _path(model, layer)
+    for first in range(0, images.shape[0], batch_size):
+        x = _to_model(model, images[first : first + batch_size, ...])
+        for step in steps:
+            x = step(x)
+        yield _like(x, images)
+
+
+def _unit(unit: Unit, shape: tuple[int, ...], layer: str) -> tuple[int, ...]:
+    """Return the unit as indices behind the batch's axis."""
+    place = (unit,) if isinstance(unit, int) else tuple(unit)
+    sizes = tuple(shape[1:])
+    if len(place) != len(sizes) or any(not 0 <= i < n for i, n in zip(place, sizes, strict=True)):
+        axes = "(channel, row, column)" if len(sizes) == 3 else "(feature,)"
+        raise ValueError(f"a unit of {layer!r} is {axes} with each below {sizes}, not {unit}")
+    return place
+
+
+Back = Callable[[Array], Array]
+
+
+def _chain(steps: Sequence[Module], x: Array, rule: str) -> tuple[Array, Back]:
+    backs: list[Back] = []
+    for step in steps:
+        x, back = _forward(step, x, rule)
+        backs.append(back)
+
+    def chain_back(dy: Array) -> Array:
+        for back in reversed(backs):
+            dy = back(dy)
+        return dy
+
+    return x, chain_back
+
+
+def _forward(module: Module, x: Array, rule: str) -> tuple[Array, Back]:
+    """Return the module's output, and the function that sends values back from there to x."""
+    if isinstance(module, Sequential):
+        return _chain([part for _, part in module.children()], x, rule)
+    if isinstance(module, Concat):
+        ends = [_forward(part, x, rule) for _, part in module.children()]
+
+        def concat_back(dy: Array) -> Array:
+            dx, start = 0, 0
+            for y, back in ends:
+                dx = dx + back(dy[:, start : start + y.shape[1], ...])
+                start += y.shape[1]
+            return dx
+
+        return namespace(x).concat([y for y, _ in ends], axis=1), concat_back
+    if not isinstance(module, Layer):
+        raise TypeError(f"cannot look into a {type(module).__name__}: only into Sequential, Concat and layers")
+    y, cache = module.forward(x)
+    return y, lambda dy: _backward(module, dy, cache, tuple(x.shape), rule)
+
+
+def _backward(layer: Layer, dy: Array, cache: Any, x_shape: tuple[int, ...], rule: str) -> Array:
+    if isinstance(layer, ReLU) and rule != "gradient":
+        positive, _ = F.relu(dy)
+        return positive if rule == "deconvnet" else F.relu_backward(positive, cache)
+    if isinstance(layer, (Tanh, Sigmoid, ScaledTanh, LocalResponseNorm)) and rule == "deconvnet":
+        return dy
+    if isinstance(layer, MaxPool2d):
+        return F.max_unpool2d(dy, cache)[0]
+    if isinstance(layer, Conv2d):
+        unread = tuple(
+            (x_shape[2 + a] + 2 * layer.padding[a] - layer.dilation[a] * (layer.kernel_size[a] - 1) - 1)
+            % layer.stride[a]
+            for a in (0, 1)
+        )
+        geometry = (layer.stride, layer.padding, unread, layer.groups, layer.dilation)
+        return F.conv_transpose2d(dy, layer.weight.data, None, *geometry)[0]
+    kept = [(parameter, parameter.grad) for parameter in layer.parameters()]
+    try:
+        return layer.gradients(dy, cache, True)
+    finally:  # the network's own gradients are none of our business
+        for parameter, grad in kept:
+            parameter.grad = grad
+
+
+def _output_shape(module: Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return cost.table(module, shape)[-1].output_shape
+
+
+def _seen(module: Module, shape: tuple[int, ...], box: Box) -> Box:
+    """Return what of a module's input, of `shape`, the box of its output depends on."""
+    if isinstance(module, Sequential):
+        parts = [part for _, part in module.children()]
+        shapes = [shape]
+        for part in parts:
+            shapes.append(_output_shape(part, shapes[-1]))
+        for part, before in zip(reversed(parts), reversed(shapes[:-1]), strict=True):
+            box = _seen(part, before, box)
+        return box
+    if isinstance(module, Concat):
+        boxes = [_seen(part, shape, box) for _, part in module.children()]
+        return Box(*(min(b[k] for b in boxes) for k in (0, 1)), *(max(b[k] for b in boxes) for k in (2, 3)))
+    if isinstance(module, Flatten):
+        return Box(0, 0, *shape[1:]) if len(shape) == 3 else box
+    if isinstance(module, (Linear, RBF)):
+        return Box(0, 0, 1, 1)
+    if isinstance(module, AdaptiveAvgPool2d):
+        outputs = module.output_size
+        starts = [box[a] * shape[1 + a] // outputs[a] for a in (0, 1)]
+        ends = [-(-box[2 + a] * shape[1 + a] // outputs[a]) for a in (0, 1)]
+        return Box(*starts, *ends)
+    size = getattr(module, "kernel_size", (1, 1))
+    stride = size if isinstance(module, Subsample2d) else getattr(module, "stride", (1, 1))
+    padding, dilation = getattr(module, "padding", (0, 0)), getattr(module, "dilation", (1, 1))
+    starts = [box[a] * stride[a] - padding[a] for a in (0, 1)]
+    ends = [(box[2 + a] - 1) * stride[a] - padding[a] + dilation[a] * (size[a] - 1) + 1 for a in (0, 1)]
+    return Box(*starts, *ends)
