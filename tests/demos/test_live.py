@@ -30,6 +30,8 @@ def lab(tmp_path_factory):
         "for name in demos.__all__[1:]:\n"
         "    other = getattr(demos, name)(*[models.lenet().state_dict()] * (name == 'sketchpad'))\n"
         "    display(other, other.widget())",
+        "from cnnlib import questions\n"
+        "questions.predict('live', 'Two and two?', answer=4, wrong={22: 'Side by side.'})",
     ]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     notebook = nbformat.v4.new_notebook(
@@ -95,7 +97,7 @@ def test_in_a_live_notebook(lab, browser):
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{lab}/lab/tree/figures.ipynb?token=open")
         page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
-        first, second, third, fourth = (page.locator(".jp-Notebook .jp-Cell").nth(number) for number in range(4))
+        first, second, third, fourth, fifth = (page.locator(".jp-Notebook .jp-Cell").nth(number) for number in range(5))
 
         run(first)
         shown = first.locator(".cnnlib-demo[data-live]")
@@ -107,7 +109,7 @@ def test_in_a_live_notebook(lab, browser):
         shown.get_by_role("textbox", name="input row 1 column 1").click()
         page.keyboard.press("2")
         expect(shown.get_by_role("textbox", name="input row 1 column 1")).to_have_value("2")
-        expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(4)
+        expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(5)
 
         run(second)
         widget = second.locator(".jp-OutputArea-output")
@@ -123,4 +125,11 @@ def test_in_a_live_notebook(lab, browser):
         figures = len(demos.__all__) - 1
         expect(fourth.locator(".cnnlib-demo[data-live]")).to_have_count(figures, timeout=30_000)
         expect(fourth.locator(".frame")).to_have_count(2 * figures, timeout=30_000)
+
+        run(fifth)
+        fifth.get_by_role("textbox", name="Two and two?").fill("22")
+        fifth.get_by_role("textbox", name="Two and two?").press("Enter")
+        expect(fifth.get_by_role("group", name="What your answer says")).to_contain_text("Side by side.")
+        run(fifth)  # the browser has kept the answer
+        expect(fifth.get_by_role("group", name="What your answer says")).to_contain_text("The answer: 4.")
     assert errors == []
