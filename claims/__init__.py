@@ -71,8 +71,10 @@ class Slide:
 
     @property
     def name(self) -> str:
-        """The title, with the topic where there is one."""
-        return ": ".join(part for part in (self.title, self.topic) if part)
+        """The title, with the topic where there is one, or the topic alone."""
+        if not self.title:
+            return self.topic[0].upper() + self.topic[1:]
+        return f"{self.title} ({self.topic})" if self.topic else self.title
 
 
 def load(path: Path = FILE) -> list[Slide]:

@@ -18,7 +18,7 @@ STAMP = BUILD / "book.stamp"
 EXECUTION_STAMP = BUILD / "execution.stamp"
 
 CODE = ["cnnlib", "homework", "autograder", "requirements.txt", "constraints.txt"]
-PAGES = ["chapters", "_config.yml", "_toc.yml", "_ext", "_static", "references.bib", "tools/build_book.py"]
+PAGES = ["chapters", "claims", "_config.yml", "_toc.yml", "_ext", "_static", "references.bib", "tools/build_book.py"]
 
 
 def digest(names: list[str]) -> str:
