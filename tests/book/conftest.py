@@ -14,20 +14,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import build_book  # noqa: E402 - the tools are scripts, not a package
+import course  # noqa: E402
 
 
 def toc_pages() -> list[str]:
     """The pages of _toc.yml, as paths without an ending, in reading order."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-
-    def files(entry: dict) -> Iterator[str]:
-        if "file" in entry:
-            yield entry["file"]
-        for group in ("parts", "chapters", "sections"):
-            for inner in entry.get(group, []):
-                yield from files(inner)
-
-    return [toc["root"], *files(toc)]
+    return [yaml.safe_load((ROOT / "_toc.yml").read_text())["root"], *course.toc_files()]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,0 +1,125 @@
+"""What every chapter offers, read from the notebooks, and that what it costs its reader is what it says."""
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+import course
+import nbformat
+import pytest
+import yaml
+
+
+def questions_of(path: Path) -> list[tuple[str, dict]]:
+    """The ids of a notebook's questions, each with the metadata of its cell."""
+    found = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type != "code" or "questions.predict(" not in cell.source:
+            continue
+        for node in ast.walk(ast.parse(re.sub(r"^\s*[%!].*$", "", cell.source, flags=re.M))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("questions.predict"):
+                found.append((ast.literal_eval(node.args[0]), cell.metadata))
+    return found
+
+
+def section(markdown: str, title: str) -> str:
+    found = re.search(rf"^## {re.escape(title)}\s*$(.*?)(?=^## |\Z)", markdown, flags=re.S | re.M)
+    return found[1] if found else ""
+
+
+def shortfalls(path: Path) -> list[str]:
+    """What the chapter lacks of what every chapter has."""
+    markdown = course.text(path)
+    asked = questions_of(path)
+    exercises = re.findall(r"^`{3,}\{exercise(?:-start)?\}.*\n:label: *(\S+)", markdown, flags=re.M)
+    solved = set(re.findall(r"^`{3,}\{solution(?:-start)?\} *(\S+)", markdown, flags=re.M))
+    retrieval = section(markdown, "Can you say it without looking?")
+    questions, _, answers = retrieval.partition("{admonition} Answers")
+    numbered = [len(re.findall(r"^\d\. ", part, flags=re.M)) for part in (questions, answers)]
+    wrong = {
+        f"{len(asked)} questions to predict, and three are the least": len(asked) < 3,
+        f"{len(exercises)} exercises, and three are the least": len(exercises) < 3,
+        f"no solution of {', '.join(sorted(set(exercises) - solved))}": not set(exercises) <= solved,
+        "no '## Summary'": not section(markdown, "Summary").strip(),
+        f"{numbered[0]} questions to say without looking and {numbered[1]} answers, not three of each": numbered
+        != [3, 3],
+        "no '## Where next'": not section(markdown, "Where next").strip(),
+        "no question to carry along": "**A question to carry along.**" not in markdown,
+    }
+    return [words for words, is_so in wrong.items() if is_so]
+
+
+def test_every_chapter_has_what_a_chapter_has() -> None:
+    lacking = [f"{name}: {words}" for name, path in course.chapters().items() for words in shortfalls(path)]
+    assert not lacking, "\n".join(lacking)
+
+
+def test_question_ids_are_unique_in_the_book(root: Path) -> None:
+    """The browser keeps a reader's answer under the id, whatever page the question is on."""
+    places = [(id, path.name) for path in sorted((root / "chapters").glob("*.ipynb")) for id, _ in questions_of(path)]
+    times = Counter(id for id, _ in places)
+    assert not [f"{id}: {name}" for id, name in places if times[id] > 1]
+
+
+def test_cells_of_questions_are_not_shown(root: Path) -> None:
+    """Neither in the page nor, until it is unfolded, in a notebook: they hold the answers."""
+    shown = [
+        f"{path.name}: {id}"
+        for path in sorted((root / "chapters").glob("*.ipynb"))
+        for id, metadata in questions_of(path)
+        if "remove-input" not in metadata.get("tags", []) or not metadata.get("jupyter", {}).get("source_hidden")
+    ]
+    assert not shown, "\n".join(shown)
+
+
+# ---- what a chapter costs ----
+
+
+@pytest.fixture(scope="module")
+def budgets() -> dict:
+    return yaml.safe_load(course.BUDGETS.read_text())
+
+
+def test_the_budget_file_has_every_chapter(budgets: dict) -> None:
+    assert list(budgets["chapters"] or {}) == list(course.chapters()), "write it by: python tools/course.py"
+
+
+def test_the_time_line_agrees_with_the_budget(budgets: dict) -> None:
+    """The same reading time; a running time that holds on a machine half as fast again as the measured one."""
+    wrong = []
+    for name, path in course.chapters().items():
+        markdown, budget = course.text(path), (budgets["chapters"] or {}).get(name, {})
+        minutes, seconds = course.stated_times(markdown)
+        if minutes is None or seconds is None:
+            wrong.append(
+                f"{name}: its 'Time:' line states {minutes} minutes of reading and {seconds} seconds of running"
+            )
+        elif minutes != budget.get("reading_minutes"):
+            wrong.append(f"{name}: says {minutes} minutes of reading, the budget {budget.get('reading_minutes')}")
+        elif not budget.get("seconds", 0) <= 1.5 * seconds:
+            wrong.append(f"{name}: says at most {seconds} seconds of running, measured were {budget['seconds']}")
+        elif not 40 <= (pace := len(re.findall(r"[A-Za-z]{2,}", markdown)) / minutes) <= 150:
+            wrong.append(f"{name}: {minutes} minutes of reading make {pace:.0f} words a minute")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_chapters_run_within_their_limits(site: Path, budgets: dict) -> None:
+    """By the build's own record of executions; nothing is run here."""
+    limits, measured = budgets["limits"], course.measured_seconds()
+    assert set(measured) == set(course.chapters()), "the build keeps no record of these"
+    slow = {name: seconds for name, seconds in measured.items() if seconds > limits["chapter_seconds"]}
+    assert not slow
+    assert sum(measured.values()) <= limits["all_seconds"], measured
+    stale = {
+        name: (seconds, budgets["chapters"][name]["seconds"])
+        for name, seconds in measured.items()
+        if name in (budgets["chapters"] or {}) and not seconds <= 4 * budgets["chapters"][name]["seconds"] + 10
+    }
+    assert not stale, "measured and budgeted seconds are far apart: python tools/course.py"
+
+
+def test_notebooks_are_small(root: Path, budgets: dict) -> None:
+    limit = budgets["limits"]["notebook_bytes"]
+    large = {path.name: path.stat().st_size for path in (root / "chapters").glob("*.ipynb")}
+    assert not {name: size for name, size in large.items() if size > limit}
