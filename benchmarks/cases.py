@@ -1,7 +1,7 @@
 """What is timed: for each case, its sides, each of which makes a function that does the same work once."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,23 @@ def network(name: str) -> Any:
     return getattr(models, name)(num_classes=CLASSES[name])
 
 
+@cache
 def batch(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return random images and labels: what the numbers are does not change the time."""
     rng = np.random.default_rng(0)
     images = rng.standard_normal((BATCH[name], *INPUT[name]), dtype=np.float32)
     return images, rng.integers(0, CLASSES[name], BATCH[name])
+
+
+def load(name: str) -> None:
+    """Import what a training step needs and make the batch: the base that its memory is measured from."""
+    import torch.utils.data  # noqa: F401
+
+    from benchmarks import torch_twin  # noqa: F401
+    from cnnlib import losses, models, optim  # noqa: F401
+    from cnnlib.kernels import torch_kernels  # noqa: F401
+
+    batch(name)
 
 
 def eager_step(name: str, channels_last: bool = False, bfloat16: bool = False) -> Work:
@@ -237,9 +249,13 @@ def _steps(name: str) -> dict[str, Callable[[], Work]]:
     }
 
 
+# Groups in which memory is compared, not time.
+MEMORY = ("peak memory of a training step",)
+
 # group: case: side: what makes its work. The first side is the one that the others are compared with.
 GROUPS: dict[str, dict[str, dict[str, Callable[[], Work]]]] = {
     "training step": {name: _steps(name) for name in BATCH},
+    "peak memory of a training step": {name: _steps(name) for name in BATCH},
     "training step on NumPy": {
         "lenet": {"torch.nn": partial(eager_step, "lenet"), "cnnlib on NumPy": partial(cnnlib_step, "lenet", "numpy")}
     },

@@ -8,7 +8,7 @@ from cnnlib import functional as F
 from cnnlib import init as I
 from cnnlib.functional._arrays import Array
 from cnnlib.functional.geometry import Pair, pair
-from cnnlib.module import Layer, Parameter
+from cnnlib.module import Layer, Parameter, Product
 
 
 class _Weighted(Layer):
@@ -36,7 +36,7 @@ class _Weighted(Layer):
         elif bias:
             self.bias = Parameter(np.zeros(outputs, dtype))
 
-    def _accumulate(self, dweight: Array, dbias: Array | None) -> None:
+    def _accumulate(self, dweight: Array | Product, dbias: Array | None) -> None:
         self.weight.accumulate(dweight)
         if self.bias is not None:
             self.bias.accumulate(dbias)
@@ -145,8 +145,10 @@ class Linear(_Weighted):
         return F.linear(x, self.weight.data, self._bias)
 
     def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
-        dx, dweight, dbias = F.linear_backward(dy, cache, need_input_grad)
-        self._accumulate(dweight, dbias)
+        n, (k, d) = cache.x.shape[0], self.weight.shape
+        factors_are_smaller = n * (k + d) < k * d
+        dx, dweight, dbias = F.linear_backward(dy, cache, need_input_grad, need_dweight=not factors_are_smaller)
+        self._accumulate(Product(dy, cache.x) if factors_are_smaller else dweight, dbias)
         return dx
 
 

@@ -1,30 +1,63 @@
 """What every part of a network is: something with parameters, a forward pass and a backward pass."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from cnnlib.functional._arrays import Array, library
 
 
+class Product(NamedTuple):
+    r"""The gradient :math:`\delta^\top x` of a fully connected layer's weight, not yet multiplied out.
+
+    `delta` (N, K) and `x` (N, D) are small beside the (K, D) of the weight, which in AlexNet and VGGNet hold most of all
+    parameters. An optimizer that needs the gradient once need never store it.
+    """
+
+    delta: Array
+    x: Array
+
+    def array(self) -> Array:
+        """Return the gradient."""
+        return self.delta.T @ self.x
+
+
 class Parameter:
     """An array that training changes, and the gradient of the loss with respect to it.
 
-    `data` is the array; `grad` is an array of its shape, or None before the first backward pass.
+    `data` is the array; `grad` is an array of its shape, or None before the first backward pass. `product` is the
+    gradient as a `Product` where a layer gave it so and nobody has looked at `grad` yet, else None.
     """
 
     def __init__(self, data: Array) -> None:
         self.data = data
-        self.grad: Array | None = None
+        self.product: Product | None = None
+        self._grad: Array | None = None
+
+    @property
+    def grad(self) -> Array | None:
+        """The gradient; from here on it is stored."""
+        if self.product is not None:
+            self.grad = self.product.array()
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: Array | None) -> None:
+        self._grad, self.product = grad, None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of `data`."""
         return tuple(self.data.shape)
 
-    def accumulate(self, grad: Array) -> None:
+    def accumulate(self, grad: Array | Product) -> None:
         """Add `grad` to what is there: a parameter used twice gets the sum of both gradients."""
+        if isinstance(grad, Product):
+            if self.grad is None:
+                self.product = grad
+                return
+            grad = grad.array()
         self.grad = grad if self.grad is None else self.grad + grad
 
     def __repr__(self) -> str:

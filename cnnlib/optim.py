@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from cnnlib.functional._arrays import Array, namespace
 from cnnlib.functional._operation import operation
-from cnnlib.module import Parameter, as_on
+from cnnlib.module import Parameter, Product, as_on
 
 
 class Optimizer:
@@ -39,12 +39,18 @@ class Optimizer:
     def step(self) -> None:
         """Move every parameter that has a gradient, once."""
         for parameter, state in zip(self.parameters, self.state, strict=True):
-            if parameter.grad is not None:
+            if parameter.product is not None:
+                self.update_by_product(parameter.data, parameter.product, state)
+            elif parameter.grad is not None:
                 self.update(parameter.data, parameter.grad, state)
 
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
         """Move one parameter's array w in place; g is not changed."""
         raise NotImplementedError
+
+    def update_by_product(self, w: Array, g: Product, state: dict[str, Array]) -> None:
+        """Do the same with a gradient that has not been multiplied out; it is dropped after the step."""
+        self.update(w, g.array(), state)
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -126,6 +132,10 @@ class SGD(Optimizer):
                 b += g if not self.dampening else (1 - self.dampening) * g
             g = g + self.momentum * b if self.nesterov else b
         w -= self.lr * g
+
+    @operation
+    def update_by_product(self, w: Array, g: Product, state: dict[str, Array]) -> None:
+        super().update_by_product(w, g, state)
 
 
 class Momentum(Optimizer):

@@ -12,6 +12,7 @@ from cnnlib.functional.geometry import Pair
 from cnnlib.functional.linear import LinearCache, check_linear
 from cnnlib.functional.normalization import LocalResponseNormCache, check_local_response_norm
 from cnnlib.functional.pooling import PoolGeometry, pool_geometry
+from cnnlib.module import Product
 from cnnlib.optim import SGD, Adam
 
 _aten = torch.ops.aten
@@ -278,6 +279,22 @@ def sgd_update(rule: SGD, w: Array, g: Array, state: dict[str, Array]) -> None:
         maximize=False,
         is_first_step=first,
     )
+
+
+@SGD.update_by_product.kernel(torch.Tensor)
+def sgd_update_by_product(rule: SGD, w: Array, g: Product, state: dict[str, Array]) -> None:
+    b, delta, x = state.get("momentum_buffer"), g.delta.T, g.x
+    if x.dtype != w.dtype or (rule.momentum and b is None):
+        return sgd_update(rule, w, g.array(), state)
+    decay = rule.weight_decay
+    if rule.momentum:
+        b.addmm_(delta, x, beta=rule.momentum, alpha=1 - rule.dampening)  # the gradient itself is never stored
+        if decay:
+            b.add_(w, alpha=(1 - rule.dampening) * decay)
+    if rule.nesterov or not rule.momentum:
+        w.addmm_(delta, x, beta=1 - rule.lr * decay, alpha=-rule.lr)
+    if rule.momentum:
+        w.add_(b, alpha=-rule.lr * (rule.momentum if rule.nesterov else 1))
 
 
 @Adam.update.kernel(torch.Tensor)

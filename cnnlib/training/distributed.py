@@ -13,7 +13,7 @@ from math import prod
 from typing import Any
 
 from cnnlib.functional._arrays import Array, library
-from cnnlib.module import Module, Parameter
+from cnnlib.module import Module, Parameter, Product
 
 BUCKET_BYTES = 25 * 2**20
 """A bucket's size: large enough that a message's latency is small beside it (torch's default as well)."""
@@ -185,10 +185,10 @@ class _Bucket:
         for k, parameter in enumerate(self.parameters):
             parameter.accumulate = partial(self._take, k, share, send)  # in front of the class's method
 
-    def _take(self, k: int, share: float, send: Callable[[], None], grad: Array) -> None:
+    def _take(self, k: int, share: float, send: Callable[[], None], grad: Array | Product) -> None:
         if k not in self.missing:
             raise RuntimeError("a parameter had two gradients in one backward pass: its first one has left already")
-        self.views[k].copy_(grad).mul_(share)
+        self.views[k].copy_(grad.array() if isinstance(grad, Product) else grad).mul_(share)
         self.missing.remove(k)
         if not self.missing:
             send()

@@ -15,7 +15,7 @@ HEAVY = {"torch", "matplotlib", "ipywidgets", "anywidget", "pandas", "safetensor
 # only says what an array is.
 BELOW = {
     "functional": set(),
-    "kernels": {"functional", "optim"},
+    "kernels": {"functional", "module", "optim"},
     "init": set(),
     "module": {"functional"},
     "layers": {"functional", "module", "init"},
@@ -26,6 +26,7 @@ BELOW = {
     "fetch": set(),
     "data": {"fetch"},
     "models": {"functional", "module", "init", "layers", "containers", "fetch"},
+    "pretrained": {"module", "data", "models"},
     "cost": {"functional", "module", "layers", "containers", "models"},
     "training": {"functional", "module", "losses", "optim", "lr_scheduler", "data", "models", "layers", "containers"},
     "memory": {"functional", "module", "layers", "optim", "cost", "training"},
