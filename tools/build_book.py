@@ -7,6 +7,7 @@ code that they ran changes. If nothing at all changed since the last good build,
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ EXECUTION_STAMP = BUILD / "execution.stamp"
 
 CODE = ["cnnlib", "homework", "autograder", "requirements.txt", "constraints.txt"]
 PAGES = ["chapters", "claims", "_config.yml", "_toc.yml", "_ext", "_static", "references.bib", "tools/build_book.py"]
+SETTINGS = ["COURSE_REPOSITORY", "COURSE_BRANCH", "COURSE_HUB"]  # read by _ext/launch_buttons.py
 
 
 def digest(names: list[str]) -> str:
@@ -33,9 +35,14 @@ def digest(names: list[str]) -> str:
     return total.hexdigest()
 
 
+def wanted() -> str:
+    """What the next good build will be of: all files and settings."""
+    return digest(CODE + PAGES) + "".join(f" {name}={os.environ[name]}" for name in SETTINGS if os.environ.get(name))
+
+
 def is_current() -> bool:
     """Whether _build/html is the good build of what now lies in the folder."""
-    return STAMP.exists() and STAMP.read_text() == digest(CODE + PAGES)
+    return STAMP.exists() and STAMP.read_text() == wanted()
 
 
 def build() -> int:
@@ -43,7 +50,7 @@ def build() -> int:
     if is_current():
         return 0
     STAMP.unlink(missing_ok=True)
-    wanted, code = digest(CODE + PAGES), digest(CODE)
+    whole, code = wanted(), digest(CODE)
     if not EXECUTION_STAMP.exists() or EXECUTION_STAMP.read_text() != code:
         shutil.rmtree(BUILD / ".jupyter_cache", ignore_errors=True)
         EXECUTION_STAMP.write_text(code)
@@ -53,7 +60,7 @@ def build() -> int:
     command = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "-W", "-n", "--keep-going"]
     status = subprocess.call(command, cwd=ROOT)
     if status == 0:
-        STAMP.write_text(wanted)
+        STAMP.write_text(whole)
     return status
 
 
