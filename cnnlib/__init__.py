@@ -24,13 +24,14 @@ __all__ = [
     "models",
     "module",
     "optim",
+    "pretrained",
     "training",
     "visualize",
 ]
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Import `cost`, `data`, `training` and `visualize` when they are first asked for: not everyone trains."""
+    """Import the parts that not everyone needs, as `data` and `training`, when they are first asked for."""
     if name in __all__:
         return importlib.import_module(f"cnnlib.{name}")
     raise AttributeError(f"module 'cnnlib' has no attribute {name!r}")

@@ -1,4 +1,7 @@
-"""Data sets as arrays, and batches of them. `digits` comes with the package; the others are read from files."""
+"""Data sets as arrays, and batches of them.
+
+`digits` comes with the package and `shapes` is drawn; the others are read from files.
+"""
 
 from cnnlib.data._batches import Augmentation, Batches, Dataset, DataSplit, Stream, batches, each, flip, shift
 from cnnlib.data._cifar import CIFAR10_CLASSES, cifar10
@@ -6,6 +9,7 @@ from cnnlib.data._digits import digits, prepare
 from cnnlib.data._errors import DataFileError
 from cnnlib.data._folder import ColourNoise, ImageFolder, Statistics, View, statistics
 from cnnlib.data._idx import fashion_mnist, idx, mnist
+from cnnlib.data._shapes import SHAPES, shapes
 
 __all__ = [
     "Augmentation",
@@ -16,6 +20,7 @@ __all__ = [
     "DataSplit",
     "Dataset",
     "ImageFolder",
+    "SHAPES",
     "Statistics",
     "Stream",
     "View",
@@ -28,6 +33,7 @@ __all__ = [
     "idx",
     "mnist",
     "prepare",
+    "shapes",
     "shift",
     "statistics",
 ]

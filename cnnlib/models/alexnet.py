@@ -19,6 +19,8 @@ def alexnet(
     seed: int = 0,
     dtype: str = "float32",
     width: float = 1.0,
+    stride: int = 4,
+    maps: int = 6,
     weights: str | os.PathLike[str] | None = None,
 ) -> Sequential:
     """Return AlexNet; its outputs are logits.
@@ -31,6 +33,9 @@ def alexnet(
     torchvision's names: no groups, no normalisation, 64/192/384/256/256 filters, dropout before the layers it protects,
     224x224 images. Weights start by He's rule.
 
+    For small images, conv1's `stride` can be smaller, and fc6 reads `maps` x `maps` values of each map: with stride 2
+    and maps 2, 64x64 images go through maps of 27, 13, 6 and 2 pixels, where the paper's are 55, 27, 13 and 6.
+
     `width` multiplies the channels and the hidden units; `seed` draws the weights, or `weights` is a file of them (a
     path or a URL, such as torchvision's alexnet-owt-7be5be79.pth), see `models.load_weights`.
 
@@ -40,13 +45,15 @@ def alexnet(
     if variant not in ("paper", "torchvision"):
         raise ValueError(f'variant must be "paper" or "torchvision", not {variant!r}')
     build = _paper if variant == "paper" else _torchvision
-    network = build(num_classes, in_channels, seed, dtype, width)
+    network = build(num_classes, in_channels, seed, dtype, width, stride, maps)
     if weights is not None:
         load_weights(network, weights)
     return network
 
 
-def _paper(num_classes: int, in_channels: int, seed: int, dtype: str, width: float) -> Sequential:
+def _paper(
+    num_classes: int, in_channels: int, seed: int, dtype: str, width: float, stride: int, maps: int
+) -> Sequential:
     rng = np.random.default_rng(seed)
     start = {"dtype": dtype, "rng": rng, "init": normal(0.01)}
     # even numbers, so that two groups share them
@@ -56,7 +63,7 @@ def _paper(num_classes: int, in_channels: int, seed: int, dtype: str, width: flo
         return LocalResponseNorm(size=5, alpha=1e-4, beta=0.75, k=2.0, convention="paper")
 
     network = Sequential(
-        conv1=Conv2d(in_channels, c1, 11, stride=4, **start),
+        conv1=Conv2d(in_channels, c1, 11, stride=stride, **start),
         relu1=ReLU(),
         norm1=norm(),
         pool1=MaxPool2d(3, stride=2),
@@ -72,7 +79,7 @@ def _paper(num_classes: int, in_channels: int, seed: int, dtype: str, width: flo
         relu5=ReLU(),
         pool5=MaxPool2d(3, stride=2),
         flatten=Flatten(),
-        fc6=Linear(c5 * 6 * 6, hidden, **start),
+        fc6=Linear(c5 * maps * maps, hidden, **start),
         relu6=ReLU(),
         drop6=Dropout(0.5),
         fc7=Linear(hidden, hidden, **start),
@@ -85,11 +92,13 @@ def _paper(num_classes: int, in_channels: int, seed: int, dtype: str, width: flo
     return network
 
 
-def _torchvision(num_classes: int, in_channels: int, seed: int, dtype: str, width: float) -> Sequential:
+def _torchvision(
+    num_classes: int, in_channels: int, seed: int, dtype: str, width: float, stride: int, maps: int
+) -> Sequential:
     start = {"dtype": dtype, "rng": np.random.default_rng(seed), "init": kaiming_normal}
     c1, c2, c3, c4, c5, hidden = (scaled(channels, width) for channels in (64, 192, 384, 256, 256, 4096))
     features = Sequential(
-        Conv2d(in_channels, c1, 11, stride=4, padding=2, **start),
+        Conv2d(in_channels, c1, 11, stride=stride, padding=2, **start),
         ReLU(),
         MaxPool2d(3, stride=2),
         Conv2d(c1, c2, 5, padding=2, **start),
@@ -105,11 +114,11 @@ def _torchvision(num_classes: int, in_channels: int, seed: int, dtype: str, widt
     )
     classifier = Sequential(
         Dropout(0.5),
-        Linear(c5 * 6 * 6, hidden, **start),
+        Linear(c5 * maps * maps, hidden, **start),
         ReLU(),
         Dropout(0.5),
         Linear(hidden, hidden, **start),
         ReLU(),
         Linear(hidden, num_classes, **start),
     )
-    return Sequential(features=features, avgpool=AdaptiveAvgPool2d(6), flatten=Flatten(), classifier=classifier)
+    return Sequential(features=features, avgpool=AdaptiveAvgPool2d(maps), flatten=Flatten(), classifier=classifier)

@@ -31,15 +31,17 @@ def vgg(
     seed: int = 0,
     dtype: str = "float32",
     width: float = 1.0,
+    maps: int = 7,
     weights: str | os.PathLike[str] | None = None,
 ) -> Sequential:
     """Return the VGG network of a configuration of the paper's table 1; its outputs are logits.
 
-    Images are 224x224 in the paper; others from 32x32 on work too, since the last maps are averaged to 7x7 (which
-    changes nothing at 224). Names of parameters are torchvision's for A, B, D and E, and of its kind for the others.
-    A-LRN normalises as AlexNet does. Weights start by He's rule, where the paper started deep networks from shallow
-    ones. `width` multiplies the channels and the hidden units; `seed` draws the weights, or `weights` is a file of them
-    (a path or a URL, such as torchvision's vgg16-397923af.pth), see `models.load_weights`.
+    Images are 224x224 in the paper; others from 32x32 on work too, since the last maps are averaged to `maps` x `maps`,
+    7x7 (which changes nothing at 224). With maps=2 it changes nothing at 64, and the first fully connected layer has
+    4 values of each map to read, not 49. Names of parameters are torchvision's for A, B, D and E, and of its kind for
+    the others. A-LRN normalises as AlexNet does. Weights start by He's rule, where the paper started deep networks from
+    shallow ones. `width` multiplies the channels and the hidden units; `seed` draws the weights, or `weights` is a file
+    of them (a path or a URL, such as torchvision's vgg16-397923af.pth), see `models.load_weights`.
 
     Raises ValueError for an unknown configuration. Source: Simonyan & Zisserman 2015, table 1 and section 2.
     """
@@ -60,7 +62,7 @@ def vgg(
             channels = outputs
     hidden = scaled(4096, width)
     classifier = Sequential(
-        Linear(channels * 7 * 7, hidden, **start),
+        Linear(channels * maps * maps, hidden, **start),
         ReLU(),
         Dropout(0.5),
         Linear(hidden, hidden, **start),
@@ -69,7 +71,7 @@ def vgg(
         Linear(hidden, num_classes, **start),
     )
     network = Sequential(
-        features=Sequential(*layers), avgpool=AdaptiveAvgPool2d(7), flatten=Flatten(), classifier=classifier
+        features=Sequential(*layers), avgpool=AdaptiveAvgPool2d(maps), flatten=Flatten(), classifier=classifier
     )
     if weights is not None:
         load_weights(network, weights)

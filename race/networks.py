@@ -1,0 +1,183 @@
+"""The networks of the race: `cnnlib.models`, slim and for small images, and the same ones with one thing changed."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from cnnlib import models
+from cnnlib.containers import Concat, Sequential
+from cnnlib.init import kaiming_normal
+from cnnlib.layers import (
+    AdaptiveAvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Tanh,
+)
+from cnnlib.models.googlenet import INCEPTION, GoogLeNet, inception
+from cnnlib.module import Module
+
+Build = Callable[..., Module]
+Rule = Callable[[Module], list[Module]]
+"""What takes a layer's place: itself, nothing, or several."""
+
+# The papers' images have 224 pixels, these 48. AlexNet's first stride is halved, and its last pooling and VGG's leave
+# one pixel of each map; GoogLeNet reads 48 as it is. LeNet reads its own 32.
+OPTIONS = {
+    "lenet": {"in_channels": 3},
+    "alexnet": {"num_classes": 10, "width": 1 / 6, "stride": 2, "maps": 1},
+    "vgg": {"config": "A", "num_classes": 10, "width": 1 / 8, "maps": 1},
+    "googlenet": {"num_classes": 10, "width": 1 / 8},
+}
+SIZE = {"lenet": 32, "others": 48}
+
+
+def lenet(seed: int) -> Sequential:
+    """Return LeNet-5, full size, on three colours."""
+    return models.lenet(seed=seed, **OPTIONS["lenet"])
+
+
+def alexnet(seed: int) -> Sequential:
+    """Return AlexNet with 1/6 of its channels."""
+    return he(models.alexnet(seed=seed, **OPTIONS["alexnet"]), seed)
+
+
+def vgg(seed: int, **changed: object) -> Sequential:
+    """Return VGG-11 with 1/8 of its channels."""
+    return models.vgg(seed=seed, **OPTIONS["vgg"] | changed)
+
+
+def googlenet(seed: int, variant: str = "paper", aux: bool = False) -> GoogLeNet:
+    """Return GoogLeNet with 1/8 of its channels.
+
+    The paper's auxiliary heads average maps of 14x14 to 4x4; here the maps are 4x4 already.
+    """
+    network = models.googlenet(variant, seed=seed, aux=aux, **OPTIONS["googlenet"])
+    if not aux:
+        return network
+    parts, heads = dict(network.children()), {}
+    for name, reads in (("aux1", "inception4a"), ("aux2", "inception4d")):
+        head = dict(parts.pop(name).children()) | {"averagepool": AdaptiveAvgPool2d(4)}
+        heads[reads] = (name, Sequential(**head))
+    return GoogLeNet(parts, heads, heads_last=False)
+
+
+def he(network: Module, seed: int) -> Module:
+    """Draw the weights by He's rule: N(0, 0.01) is for layers a few thousand inputs wide, and a slim one dies of it."""
+    rng = np.random.default_rng(seed)
+    for layer in network.modules():
+        if isinstance(layer, (Conv2d, Linear)):
+            layer.weight.data = kaiming_normal(rng, layer.weight.shape, "float32")
+            layer.bias.data[:] = 0
+    return network
+
+
+def changed(network: Module, rule: Rule) -> Module:
+    """Return a chain with each layer replaced by what `rule` says; names stay those of the layers' places."""
+    parts: dict[str, Module] = {}
+    for name, part in network.children():
+        if isinstance(part, (Sequential, Concat)):
+            parts[name] = changed(part, rule)
+        else:
+            parts |= {name if k == 0 else f"{name}+{k}": new for k, new in enumerate(rule(part))}
+    return type(network)(**parts)
+
+
+def without(kind: type[Module]) -> Rule:
+    """Return the rule that leaves out the layers of a kind."""
+    return lambda layer: [] if isinstance(layer, kind) else [layer]
+
+
+def tanh_for_relu(layer: Module) -> list[Module]:
+    """Put tanh where a rectifier was."""
+    return [Tanh()] if isinstance(layer, ReLU) else [layer]
+
+
+def normalised(layer: Module) -> list[Module]:
+    """Put batch normalisation behind each convolution."""
+    return [layer, BatchNorm2d(layer.weight.shape[0])] if isinstance(layer, Conv2d) else [layer]
+
+
+def stacks(seed: int, large: bool) -> Sequential:
+    """Return VGG-13, or the same with one 5x5 convolution for each pair of 3x3 ones."""
+    network = vgg(seed, config="B")
+    if not large:
+        return network
+    rng, layers = np.random.default_rng(seed), []
+    features = list(dict(network["features"].children()).values())
+    while features:
+        first, *features = features
+        if isinstance(first, Conv2d):
+            second = features[1]  # behind the first one's rectifier
+            wide = Conv2d(first.weight.shape[1], second.weight.shape[0], 5, padding=2, rng=rng, init=kaiming_normal)
+            layers.append(wide)
+            features = features[2:]
+        else:
+            layers.append(first)
+    return Sequential(**dict(network.children()) | {"features": Sequential(*layers)})
+
+
+def modules(seed: int, naive: bool) -> Sequential:
+    """Return a stem and Inception 3a, 3b and 4a with 1/4 of the channels, with or without the 1x1 reductions.
+
+    Without them the pooling's branch passes on all of its input, so each module is wider than the one before.
+    """
+    rng = np.random.default_rng(seed)
+
+    def unit(inputs: int, outputs: int, size: int, stride: int = 1) -> Sequential:
+        convolution = Conv2d(inputs, outputs, size, stride, size // 2, rng=rng, init=kaiming_normal)
+        return Sequential(conv=convolution, relu=ReLU())
+
+    channels, parts = 24, {"conv1": unit(3, 16, 7, stride=2), "pool1": MaxPool2d(3, stride=2, ceil_mode=True)}
+    parts |= {"conv2": unit(16, channels, 3), "pool2": MaxPool2d(3, stride=2, ceil_mode=True)}
+    for name in ("3a", "3b", "4a"):
+        one, red3, three, red5, five, pool = (filters // 4 for filters in INCEPTION[name])
+        if naive:
+            parts[name] = Concat(
+                branch1=unit(channels, one, 1),
+                branch2=unit(channels, three, 3),
+                branch3=unit(channels, five, 5),
+                branch4=MaxPool2d(3, stride=1, padding=1),
+            )
+            channels += one + three + five
+        else:
+            parts[name] = inception(channels, one, red3, three, red5, five, pool, unit=unit, large=5)
+            channels = one + three + five + pool
+    parts |= {"average": AdaptiveAvgPool2d(1), "flatten": Flatten()}
+    return Sequential(**parts, fc=Linear(channels, 10, rng=rng, init=kaiming_normal))
+
+
+NETWORKS: dict[str, Build] = {
+    "LeNet": lenet,
+    "AlexNet": alexnet,
+    "VGG-11": vgg,
+    "GoogLeNet": googlenet,
+    "AlexNet without LRN": lambda seed: changed(alexnet(seed), without(LocalResponseNorm)),
+    "AlexNet without dropout": lambda seed: changed(alexnet(seed), without(Dropout)),
+    "AlexNet with tanh": lambda seed: changed(alexnet(seed), tanh_for_relu),
+    "VGG-11 with batch normalisation": lambda seed: changed(vgg(seed), normalised),
+    "VGG-13": partial(stacks, large=False),
+    "VGG-13 with 5x5": partial(stacks, large=True),
+    "GoogLeNet with auxiliary heads": partial(googlenet, aux=True),
+    "three modules, reduced": partial(modules, naive=False),
+    "three modules, naive": partial(modules, naive=True),
+}
+
+RACE = ("LeNet", "AlexNet", "VGG-11", "GoogLeNet")
+
+ABLATIONS = {
+    "local response normalisation": ("AlexNet", "AlexNet without LRN"),
+    "dropout": ("AlexNet", "AlexNet without dropout"),
+    "ReLU, not tanh": ("AlexNet", "AlexNet with tanh"),
+    "batch normalisation": ("VGG-11 with batch normalisation", "VGG-11"),
+    "two 3x3, not one 5x5": ("VGG-13", "VGG-13 with 5x5"),
+    "auxiliary heads": ("GoogLeNet with auxiliary heads", "GoogLeNet"),
+    "1x1 reductions": ("three modules, reduced", "three modules, naive"),
+}
+"""What is asked -> (with it, without it)."""
