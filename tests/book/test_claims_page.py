@@ -1,0 +1,34 @@
+"""The page of claims in the browser: the buttons choose by verdict, without a script."""
+
+from collections import Counter
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from claims import VERDICTS, claims, load
+
+pytestmark = pytest.mark.browser
+
+
+def test_verdicts_can_be_chosen(page: Page, address: str) -> None:
+    counts = Counter(claim.verdict for _, claim in claims(load()))
+    page.goto(f"{address}/chapters/claims.html")
+    shown = page.locator(".claim:visible")
+    expect(shown).to_have_count(sum(counts.values()))
+    for verdict, name in VERDICTS.items():
+        page.get_by_role("radio", name=f"{name.lower()}: {counts[verdict]}", exact=True).check()
+        expect(shown).to_have_count(counts[verdict])
+        empty = page.locator("section:visible").filter(has=page.locator("h2")).filter(has_not=page.locator(".claim"))
+        assert not [text for text in empty.locator("h2").all_inner_texts() if text]
+    page.keyboard.press("ArrowLeft")  # the buttons are one group: arrows go on in it
+    expect(shown).to_have_count(counts["dated"])
+
+
+def test_code_of_a_claim_unfolds(page: Page, address: str) -> None:
+    page.goto(f"{address}/chapters/claims.html#claim-newton-step")
+    claim = page.locator("#claim-newton-step")
+    expect(claim).to_be_in_viewport()
+    code = claim.locator("pre")
+    expect(code).to_be_hidden()
+    claim.locator("summary").click()
+    expect(code).to_be_visible()
