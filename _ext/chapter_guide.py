@@ -49,7 +49,8 @@ def guide(name: str, path: Path) -> str:
     minutes, _ = course.stated_times(markdown)
     exercises = len(re.findall(r"^`{3,}\{exercise(?:-start)?\}", markdown, flags=re.M))
     asked = "\n".join(f"<li>{question}</li>" for question in questions(path))
-    lines = [f"### {{ref}}`{name}`", "", f"{minutes} minutes of reading, {exercises} exercises.", ""]
+    title = re.search(r"^# (.+)$", markdown, flags=re.M)[1]
+    lines = [f"### {title}", "", f"{{ref}}`{name}`: {minutes} minutes of reading, {exercises} exercises.", ""]
     if asked:
         lines += ["Ask before they read on:", "", f"<ol>\n{asked}\n</ol>", ""]
     if wrong := misconceptions(markdown):

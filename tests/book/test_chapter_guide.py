@@ -1,0 +1,42 @@
+"""The instructor's guide takes from the chapters all that they ask and all misconceptions that they name."""
+
+import re
+import sys
+from pathlib import Path
+
+import course
+import nbformat
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "_ext"))
+
+import chapter_guide  # noqa: E402
+
+
+def test_guide_of_a_chapter(tmp_path: Path) -> None:
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell(
+                "(top)=\n# The title\n\n**Time:** about 20 minutes of reading, a few seconds."
+            ),
+            nbformat.v4.new_code_cell('questions.predict("one", "How <em>many</em>?", answer=1)'),
+            nbformat.v4.new_markdown_cell("(place)=\n## Here\n\n:::{admonition} Misconception: all are equal\n:::"),
+            nbformat.v4.new_markdown_cell("```{exercise}\n:label: x\nDo it.\n```"),
+        ]
+    )
+    path = tmp_path / "top.ipynb"
+    nbformat.write(notebook, path)
+    guide = chapter_guide.guide("top", path)
+    assert "### The title" in guide and "{ref}`top`: 20 minutes of reading, 1 exercises." in guide
+    assert "<li>How <em>many</em>?</li>" in guide
+    assert "- All are equal. See {ref}`place`." in guide
+
+
+@pytest.mark.parametrize("name", course.chapters())
+def test_every_chapter_has_its_guide(name: str) -> None:
+    path = course.chapters()[name]
+    guide = chapter_guide.guide(name, path)
+    assert "None minutes" not in guide
+    assert guide.count("<li>") == path.read_text().count("questions.predict(")
+    named = len(re.findall(r"^:+\{admonition\} Misconception", course.text(path), flags=re.M))
+    assert guide.count("\n- ") == named > 0
