@@ -257,10 +257,14 @@ def nearest(queries: Array, collection: Array, count: int = 5) -> tuple[np.ndarr
     if not 1 <= count <= len(c):
         raise ValueError(f"the collection has {len(c)} rows, so 1 to {len(c)} neighbours, not {count}")
     indices, distances = np.empty((len(q), count), int), np.empty((len(q), count))
-    for k, row in enumerate(q):  # one by one: exact where distances are small, and no (Q, N, D) in memory
-        distance = np.sqrt(((c - row) ** 2).sum(1))
-        indices[k] = np.argsort(distance, kind="stable")[:count]
-        distances[k] = distance[indices[k]]
+    lengths = (c * c).sum(1)
+    for k, row in enumerate(q):
+        # |c|^2 - 2 c.q ranks as the distance does, by one product, but for rounding: the first few are measured
+        ranks = lengths - 2 * (c @ row)
+        few = np.sort(np.argsort(ranks, kind="stable")[: count + 8])
+        distance = np.sqrt(((c[few] - row) ** 2).sum(1))
+        order = np.argsort(distance, kind="stable")[:count]  # of equals, the earlier row
+        indices[k], distances[k] = few[order], distance[order]
     return indices, distances
 
 
