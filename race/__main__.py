@@ -22,19 +22,25 @@ TOLERANCE = 0.02
 @app.command()
 def train(
     only: Annotated[list[str] | None, typer.Argument(help=f"which of: {', '.join(NETWORKS)} [default: all]")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help=f"may be given again [default: {SEEDS}]")] = None,
     to: Annotated[Path, typer.Option(help="results file")] = results.PATH,
     again: Annotated[bool, typer.Option("--again", help="also what is in the file already")] = False,
 ) -> None:
-    """Train every network with every seed, and write a row after each; a second call goes on after an interruption."""
+    """Train every network with every seed, and write a row after each; called again, it goes on where it was.
+
+    Several processes may share the work: what one has written, another leaves out.
+    """
     if unknown := set(only or ()) - set(NETWORKS):
         raise typer.BadParameter(f"no network {', '.join(unknown)}; there are {', '.join(NETWORKS)}")
-    have = [] if again else results.load(to)
-    plans = [(name, 0, SHORT) for name in only or NETWORKS] + [(n, s, PLAN) for s in SEEDS for n in only or NETWORKS]
-    todo = [(n, s, p) for n, s, p in plans if not [t for t in results.of(have, n, p) if t.seed == s]]
-    for name, seed, plan in track(todo, "training", console=console):
-        trial = run(name, seed, plan)
+    plans = [(name, 0, SHORT) for name in only or NETWORKS]
+    plans += [(name, number, PLAN) for number in seed or SEEDS for name in only or NETWORKS]
+    for name, number, plan in track(plans, "training", console=console):
+        there = [one for one in results.of(results.load(to), name, plan) if one.seed == number]
+        if there and not again:  # perhaps by another process, meanwhile
+            continue
+        trial = run(name, number, plan)
         results.keep(trial, to)
-        console.print(f"{name}, seed {seed}, {plan['images']} images: {trial.accuracy:.2%} in {trial.seconds:.0f} s")
+        console.print(f"{name}, seed {number}, {plan['images']} images: {trial.accuracy:.2%} in {trial.seconds:.0f} s")
     report(to)
 
 

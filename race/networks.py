@@ -28,12 +28,13 @@ Rule = Callable[[Module], list[Module]]
 """What takes a layer's place: itself, nothing, or several."""
 
 # The papers' images have 224 pixels, these 48. AlexNet's first stride is halved, and its last pooling and VGG's leave
-# one pixel of each map; GoogLeNet reads 48 as it is. LeNet reads its own 32.
+# one pixel of each map; GoogLeNet reads 48 as it is. LeNet reads its own 32. In the race VGG and GoogLeNet have batch
+# normalisation, as in torchvision's vgg11_bn and googlenet: without it so short a training is too short for them.
 OPTIONS = {
     "lenet": {"in_channels": 3},
     "alexnet": {"num_classes": 10, "width": 1 / 6, "stride": 2, "maps": 1},
     "vgg": {"config": "A", "num_classes": 10, "width": 1 / 8, "maps": 1},
-    "googlenet": {"num_classes": 10, "width": 1 / 8},
+    "googlenet": {"variant": "torchvision", "num_classes": 10, "width": 1 / 8},
 }
 SIZE = {"lenet": 32, "others": 48}
 
@@ -48,24 +49,14 @@ def alexnet(seed: int) -> Sequential:
     return he(models.alexnet(seed=seed, **OPTIONS["alexnet"]), seed)
 
 
-def vgg(seed: int, **changed: object) -> Sequential:
-    """Return VGG-11 with 1/8 of its channels."""
-    return models.vgg(seed=seed, **OPTIONS["vgg"] | changed)
+def vgg(seed: int, config: str = "A") -> Sequential:
+    """Return VGG-11, or another configuration of its table, with 1/8 of its channels."""
+    return models.vgg(seed=seed, **OPTIONS["vgg"] | {"config": config})
 
 
-def googlenet(seed: int, variant: str = "paper", aux: bool = False) -> GoogLeNet:
-    """Return GoogLeNet with 1/8 of its channels.
-
-    The paper's auxiliary heads average maps of 14x14 to 4x4; here the maps are 4x4 already.
-    """
-    network = models.googlenet(variant, seed=seed, aux=aux, **OPTIONS["googlenet"])
-    if not aux:
-        return network
-    parts, heads = dict(network.children()), {}
-    for name, reads in (("aux1", "inception4a"), ("aux2", "inception4d")):
-        head = dict(parts.pop(name).children()) | {"averagepool": AdaptiveAvgPool2d(4)}
-        heads[reads] = (name, Sequential(**head))
-    return GoogLeNet(parts, heads, heads_last=False)
+def googlenet(seed: int, aux: bool = False) -> GoogLeNet:
+    """Return GoogLeNet with batch normalisation and 1/8 of its channels."""
+    return models.googlenet(seed=seed, aux=aux, **OPTIONS["googlenet"])
 
 
 def he(network: Module, seed: int) -> Module:
@@ -105,10 +96,10 @@ def normalised(layer: Module) -> list[Module]:
 
 
 def stacks(seed: int, large: bool) -> Sequential:
-    """Return VGG-13, or the same with one 5x5 convolution for each pair of 3x3 ones."""
-    network = vgg(seed, config="B")
+    """Return VGG-13 with batch normalisation, or the same with one 5x5 convolution for each pair of 3x3 ones."""
+    network = vgg(seed, "B")
     if not large:
-        return network
+        return changed(network, normalised)
     rng, layers = np.random.default_rng(seed), []
     features = list(dict(network["features"].children()).values())
     while features:
@@ -120,13 +111,14 @@ def stacks(seed: int, large: bool) -> Sequential:
             features = features[2:]
         else:
             layers.append(first)
-    return Sequential(**dict(network.children()) | {"features": Sequential(*layers)})
+    return changed(Sequential(**dict(network.children()) | {"features": Sequential(*layers)}), normalised)
 
 
 def modules(seed: int, naive: bool) -> Sequential:
-    """Return a stem and Inception 3a, 3b and 4a with 1/4 of the channels, with or without the 1x1 reductions.
+    """Return a stem and Inception 3a, 3b and 4a with 1/4 of the channels, all batch-normalised.
 
-    Without them the pooling's branch passes on all of its input, so each module is wider than the one before.
+    A naive module has no 1x1 reductions; its pooling's branch passes on all of its input, so each is wider than the one
+    before.
     """
     rng = np.random.default_rng(seed)
 
@@ -150,18 +142,18 @@ def modules(seed: int, naive: bool) -> Sequential:
             parts[name] = inception(channels, one, red3, three, red5, five, pool, unit=unit, large=5)
             channels = one + three + five + pool
     parts |= {"average": AdaptiveAvgPool2d(1), "flatten": Flatten()}
-    return Sequential(**parts, fc=Linear(channels, 10, rng=rng, init=kaiming_normal))
+    return changed(Sequential(**parts, fc=Linear(channels, 10, rng=rng, init=kaiming_normal)), normalised)
 
 
 NETWORKS: dict[str, Build] = {
     "LeNet": lenet,
     "AlexNet": alexnet,
-    "VGG-11": vgg,
+    "VGG-11": lambda seed: changed(vgg(seed), normalised),
     "GoogLeNet": googlenet,
     "AlexNet without LRN": lambda seed: changed(alexnet(seed), without(LocalResponseNorm)),
     "AlexNet without dropout": lambda seed: changed(alexnet(seed), without(Dropout)),
     "AlexNet with tanh": lambda seed: changed(alexnet(seed), tanh_for_relu),
-    "VGG-11 with batch normalisation": lambda seed: changed(vgg(seed), normalised),
+    "VGG-11 without batch normalisation": vgg,
     "VGG-13": partial(stacks, large=False),
     "VGG-13 with 5x5": partial(stacks, large=True),
     "GoogLeNet with auxiliary heads": partial(googlenet, aux=True),
@@ -175,7 +167,7 @@ ABLATIONS = {
     "local response normalisation": ("AlexNet", "AlexNet without LRN"),
     "dropout": ("AlexNet", "AlexNet without dropout"),
     "ReLU, not tanh": ("AlexNet", "AlexNet with tanh"),
-    "batch normalisation": ("VGG-11 with batch normalisation", "VGG-11"),
+    "batch normalisation": ("VGG-11", "VGG-11 without batch normalisation"),
     "two 3x3, not one 5x5": ("VGG-13", "VGG-13 with 5x5"),
     "auxiliary heads": ("GoogLeNet with auxiliary heads", "GoogLeNet"),
     "1x1 reductions": ("three modules, reduced", "three modules, naive"),

@@ -1,5 +1,6 @@
 """The results file: a row for each trial, kept as soon as it is there."""
 
+import fcntl
 import json
 import os
 from dataclasses import asdict
@@ -18,13 +19,19 @@ def load(path: Path = PATH) -> list[Trial]:
 def keep(trial: Trial, path: Path = PATH) -> None:
     """Put a trial into the file, in the place of an earlier one of the same network, seed and kind of plan.
 
-    The file is written beside its place first, so that an interruption loses nothing.
+    The file is written beside its place first, so that an interruption loses nothing; another process that writes as
+    well waits.
     """
-    trials = [old for old in load(path) if _key(old) != _key(trial)] + [trial]
-    rows = ",\n".join(json.dumps(asdict(one)) for one in sorted(trials, key=_key))
-    beside = path.with_suffix(".partial")
-    beside.write_text(f'{{"trials": [\n{rows}\n]}}\n')
-    os.replace(beside, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        trials = [old for old in load(path) if _key(old) != _key(trial)] + [trial]
+        rows = ",\n".join(json.dumps(asdict(one)) for one in sorted(trials, key=_key))
+        beside = path.with_suffix(".partial")
+        beside.write_text(f'{{"trials": [\n{rows}\n]}}\n')
+        os.replace(beside, path)
+    finally:
+        os.close(folder)
 
 
 def _key(trial: Trial) -> tuple[str, int, int]:

@@ -21,6 +21,7 @@ class Data(StrEnum):
     mnist = "mnist"
     fashion_mnist = "fashion-mnist"
     cifar10 = "cifar10"
+    shapes = "shapes"
     folder = "folder"
 
 
@@ -39,22 +40,29 @@ class Loaded:
     settings: dict[str, Any]
 
 
-def in_memory(data: Data, root: Path | None, download: bool, shift: int | None, flip: bool | None) -> Loaded:
-    """Return a data set of arrays. Unless told, images are shifted, and mirrored if that leaves them what they are."""
-    split = arrays(data, root, download)
+# By how many pixels images are shifted and whether they are mirrored, unless told. Clothes and photographs stay what
+# they are in a mirror; clothes are centred, and the shapes lie anywhere as they are drawn.
+SHIFT = {Data.cifar10: 4, Data.fashion_mnist: 0, Data.shapes: 0}
+FLIP = {Data.cifar10: True, Data.fashion_mnist: True}
+
+
+def in_memory(data: Data, root: Path | None, download: bool, size: int, shift: int | None, flip: bool | None) -> Loaded:
+    """Return a data set of arrays, the shapes in `size` x `size` pixels."""
+    split = arrays(data, root, download, size)
     shape = split.train.images.shape[1:]
-    photographs = data is Data.cifar10
-    shift = (4 if photographs else 2) if shift is None else shift
-    flip = photographs if flip is None else flip
+    shift = SHIFT.get(data, 2) if shift is None else shift
+    flip = FLIP.get(data, False) if flip is None else flip
     steps = ([partial(datasets.shift, pixels=shift)] if shift else []) + ([datasets.flip] if flip else [])
     augment = None if not steps else steps[0] if len(steps) == 1 else datasets.each(*steps)
     return Loaded(*split, 10, shape, augment, {"shift": shift, "flip": flip})
 
 
-def arrays(data: Data, root: Path | None, download: bool) -> datasets.DataSplit:
-    """Return a data set of arrays from `root`, or from where it is by default."""
+def arrays(data: Data, root: Path | None, download: bool, size: int) -> datasets.DataSplit:
+    """Return a data set of arrays from `root`, or from where it is by default; `size` is for the shapes."""
     if data is Data.digits:
         return datasets.digits()
+    if data is Data.shapes:
+        return datasets.shapes(size)
     return LOAD[data](download=download, say=_say, **({} if root is None else {"root": root}))
 
 

@@ -8,7 +8,7 @@ import typer
 from cnnlib import training
 from cnnlib.commands.console import Device, Engine, console, place, progress_bar
 from cnnlib.commands.data import Data, arrays, count, needed, scaled
-from cnnlib.commands.networks import build
+from cnnlib.commands.networks import NETWORKS, build
 from cnnlib.data import Batches, ImageFolder, View
 
 
@@ -43,7 +43,7 @@ def evaluate(
     else:
         if crops == 10:
             raise ValueError(f"the images of {data} are as large as the network's input: ten crops would be one")
-        test = arrays(data, root, download).test
+        test = arrays(data, root, download, NETWORKS[settings["network"]].shapes).test
         shape = test.images.shape[1:]
     model = build(settings["network"], shape, classes, aux=settings["aux"], width=settings["width"])
     training.load_checkpoint(checkpoint, model)

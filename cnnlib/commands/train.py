@@ -37,7 +37,7 @@ class Arithmetic(StrEnum):
 
 
 DATA, LEARNING, PHOTOGRAPHS, FILES = "Data", "Learning", "Photographs (--data folder)", "Files"
-RECIPE = "(default: the network's recipe)"
+RECIPE = "(default: the network's recipe for the data)"
 
 
 def train(
@@ -55,10 +55,11 @@ def train(
     ] = False,
     shift: Annotated[
         int | None,
-        typer.Option(min=0, help="move images by up to so many pixels (default: 2; cifar10: 4)", rich_help_panel=DATA),
+        typer.Option(min=0, help="move images by up to so many pixels (default: the data set's)", rich_help_panel=DATA),
     ] = None,
     flip: Annotated[
-        bool | None, typer.Option(help="mirror every second image (default: cifar10 only)", rich_help_panel=DATA)
+        bool | None,
+        typer.Option(help="mirror every second image (default: cifar10, fashion-mnist)", rich_help_panel=DATA),
     ] = None,
     engine: Annotated[Engine, typer.Option(help="what computes")] = Engine.torch,
     device: Annotated[Device, typer.Option(help="where torch computes")] = Device.cpu,
@@ -149,7 +150,7 @@ def train(
     for path in (checkpoint, log):
         if path is not None and path.exists() and not (resume or overwrite):
             raise ValueError(f"{path} exists: --resume goes on from it, --overwrite starts anew over it")
-    recipe = NETWORKS[network].recipe
+    recipe = NETWORKS[network].recipe_for(data)
     epochs = recipe.epochs if epochs is None else epochs
     batch_size = recipe.batch_size if batch_size is None else batch_size
     rule = rule_settings(optimizer, recipe, lr, momentum, weight_decay)
@@ -264,7 +265,7 @@ def _load(
         if value is not None:
             raise ValueError(f"--{name} is not for --data {data}")
     if data is not Data.folder:
-        return in_memory(data, root, download, **of_arrays)
+        return in_memory(data, root, download, NETWORKS[network].shapes, **of_arrays)
     entry, asked = NETWORKS[network], {name: value for name, value in of_photographs.items() if value is not None}
     size = asked.get("size", entry.size)
     resize = asked.get("resize", max(size, 256 if size in (224, 227) else round(size * 256 / 224)))

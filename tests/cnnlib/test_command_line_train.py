@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from cnnlib import __main__, data, lr_scheduler, models, optim, training
+from cnnlib.commands import data as commands_data
 from cnnlib.commands import rules
 from cnnlib.commands.networks import NETWORKS, Recipe, build
 from cnnlib.data import Dataset, DataSplit
@@ -101,6 +102,38 @@ def test_networks_that_do_not_fit(run):
     refused(run("train", "alexnet"), "alexnet reads images of 227x227 pixels; 32x32 do not fit")
     refused(run("train", "vgg11", "--aux"), "vgg11 has no auxiliary heads")
     refused(run("train", "googlenet", "--aux", "--width", "0.05"), "googlenet reads images of 224x224 pixels")
+
+
+@pytest.mark.parametrize("network, size", [("lenet", 32), ("alexnet", 48), ("vgg11", 48), ("googlenet", 48)])
+def test_every_network_learns_from_shapes(run, tmp_path, monkeypatch, network, size):
+    few = data.shapes(size, 40, 20)
+    monkeypatch.setattr(data, "shapes", lambda asked: few if asked == size else None)
+    status, out, err = run("train", network, "--data", "shapes", "--width", "0.1", "--epochs", "1", "--log", "log.csv")
+    assert status == 0 and "shapes: 40 to learn from, 20 to test" in out, err
+    settings = training.checkpoint_settings(tmp_path / "runs" / f"{network}-shapes.safetensors")
+    assert (settings["optimizer"], settings["schedule"], settings["shift"], settings["flip"]) == (
+        "adam",
+        "cosine",
+        0,
+        False,
+    )
+    status, out, err = run("evaluate", tmp_path / "runs" / f"{network}-shapes.safetensors")
+    assert status == 0 and "on 20 images of shapes" in out, err
+
+
+def test_lenet_has_a_recipe_for_clothes(run, tmp_path, monkeypatch):
+    few = data.digits()
+    monkeypatch.setitem(commands_data.LOAD, commands_data.Data.fashion_mnist, lambda **options: few)
+    for network, epochs in (("lenet", 30), ("lenet-1998", 12)):
+        recipe = NETWORKS[network].recipe_for("fashion-mnist")
+        assert (recipe.epochs, recipe.schedule) == (epochs, "cosine")
+        assert NETWORKS[network].recipe_for("mnist") is NETWORKS[network].recipe
+    assert run("train", "lenet", "--data", "fashion-mnist", "--epochs", "1")[0] == 0
+    settings = training.checkpoint_settings(tmp_path / "runs" / "lenet-fashion-mnist.safetensors")
+    assert (settings["lr"], settings["batch_size"], settings["shift"], settings["flip"]) == (0.1, 128, 0, True)
+    assert run("train", "lenet", "--epochs", "1")[0] == 0
+    settings = training.checkpoint_settings(tmp_path / "runs" / "lenet-digits.safetensors")
+    assert (settings["lr"], settings["batch_size"], settings["shift"], settings["flip"]) == (0.05, 64, 2, False)
 
 
 # ---- optimisers and schedules
