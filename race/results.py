@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+from race.networks import rate
 from race.trial import Interval, Trial, interval
 
 PATH = Path(__file__).parent / "results.json"
@@ -40,7 +41,9 @@ def _key(trial: Trial) -> tuple[str, int, int]:
 
 def of(trials: list[Trial], network: str, plan: dict[str, object]) -> list[Trial]:
     """Return the trials of a network under a plan, in the order of their seeds."""
-    return sorted((t for t in trials if t.network == network and t.plan == plan), key=lambda t: t.seed)
+    return sorted(
+        (t for t in trials if (t.network, t.plan, t.rate) == (network, plan, rate(network))), key=lambda t: t.seed
+    )
 
 
 def effect(with_it: list[Trial], without_it: list[Trial]) -> Interval:

@@ -9,12 +9,12 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from cnnlib import cost, data, lr_scheduler, memory, optim, training
-from race.networks import NETWORKS, SIZE
+from race.networks import NETWORKS, SIZE, rate
 
 SEEDS = (0, 1, 2)
 TESTED = 2000
-PLAN = {"images": 5000, "epochs": 4, "batch_size": 32, "lr": 1e-3}
-SHORT = {"images": 160, "epochs": 1, "batch_size": 32, "lr": 1e-3}
+PLAN = {"images": 5000, "epochs": 4, "batch_size": 32}
+SHORT = {"images": 160, "epochs": 1, "batch_size": 32}
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Trial:
     network: str
     seed: int
     plan: dict[str, Any]
+    rate: float
     accuracy: float
     train_loss: float
     curve: list[float]
@@ -43,7 +44,7 @@ def run(network: str, seed: int, plan: dict[str, Any]) -> Trial:
     model, shape = NETWORKS[network](seed), (3, side, side)
     rows = cost.table(model, shape)
     model.to("cpu", channels_last=True)
-    optimizer = optim.Adam(model.parameters(), lr=plan["lr"])
+    optimizer = optim.Adam(model.parameters(), lr=rate(network))
     needed = memory.predict(model, shape, plan["batch_size"], optimizer)
     train, test = pictures(side, plan["images"])
     started = time.process_time()
@@ -62,6 +63,7 @@ def run(network: str, seed: int, plan: dict[str, Any]) -> Trial:
         network,
         seed,
         plan,
+        rate(network),
         training.evaluate(model, test, 250)[1],
         round(history.epochs[-1].train_loss, 4),
         history.series("train_accuracy"),
