@@ -40,3 +40,11 @@ def test_every_chapter_has_its_guide(name: str) -> None:
     assert guide.count("<li>") == path.read_text().count("questions.predict(")
     named = len(re.findall(r"^:+\{admonition\} Misconception", course.text(path), flags=re.M))
     assert guide.count("\n- ") == named > 0
+
+
+def test_front_page_leads_to_every_page_of_the_book(root: Path) -> None:
+    front = (root / "chapters" / "index.md").read_text()
+    named = set(re.findall(r"\{ref\}`(?:[^`<]*<)?([\w-]+)>?`", front)) | set(re.findall(r"\(([\w-]+)\.ipynb\)", front))
+    missing = {Path(page).name for page in course.toc_files()} - named - {"how-to-use"}
+    assert not missing
+    assert "tour" in named  # of the page "how to use this book"
