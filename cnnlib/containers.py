@@ -30,17 +30,25 @@ class _Named(Module):
 
 
 class Sequential(_Named):
-    """One part after the other: y = f3(f2(f1(x))), so the gradient runs through f3, f2, f1."""
+    """One part after the other: y = f3(f2(f1(x))), so the gradient runs through f3, f2, f1.
+
+    Where a layer's result is new and nobody else needs it, a rectifier that comes next writes over it, forward the
+    output of a convolution and backward the gradient from a pooling: an array less in memory each time.
+    """
 
     def __call__(self, x: Array) -> Array:
+        spare = False
         for part in self._parts.values():
-            x = part(x)
+            x = part(x, inplace=True) if spare and part.can_overwrite else part(x)
+            spare = part.results_are_spare
         return x
 
     def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
         first, *others = self._parts.values()
+        spare = False
         for part in reversed(others):
-            dy = part.backward(dy)
+            dy = part.backward(dy, inplace=True) if spare and part.can_overwrite else part.backward(dy)
+            spare = part.results_are_spare
         return first.backward(dy, need_input_grad)
 
 

@@ -53,6 +53,8 @@ class Conv2d(_Weighted):
     weight by `init` and the bias at 0.
     """
 
+    results_are_spare = True
+
     def __init__(
         self,
         in_channels: int,
@@ -126,6 +128,8 @@ class SparseConv2d(_Weighted):
 class Linear(_Weighted):
     """Fully connected layer, weight (K, D). See `functional.linear`; `rng` and `init` as in `Conv2d`."""
 
+    results_are_spare = True
+
     def __init__(
         self,
         in_features: int,
@@ -155,6 +159,8 @@ class Linear(_Weighted):
 class MaxPool2d(Layer):
     """The largest value of each window. See `functional.max_pool2d`."""
 
+    results_are_spare = True
+
     def __init__(
         self,
         kernel_size: int | Pair,
@@ -178,6 +184,8 @@ class MaxPool2d(Layer):
 
 class AvgPool2d(Layer):
     """The mean of each window. See `functional.avg_pool2d`."""
+
+    results_are_spare = True
 
     def __init__(
         self,
@@ -203,11 +211,13 @@ class AvgPool2d(Layer):
 class ReLU(Layer):
     """Rectifier. See `functional.relu`."""
 
-    def forward(self, x: Array) -> tuple[Array, Any]:
-        return F.relu(x)
+    can_overwrite = True
 
-    def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
-        return F.relu_backward(dy, cache)
+    def forward(self, x: Array, inplace: bool = False) -> tuple[Array, Any]:
+        return F.relu(x, inplace)
+
+    def gradients(self, dy: Array, cache: Any, need_input_grad: bool, inplace: bool = False) -> Array | None:
+        return F.relu_backward(dy, cache, inplace)
 
 
 class Tanh(Layer):
@@ -307,6 +317,8 @@ class RBF(Layer):
 
 class LocalResponseNorm(Layer):
     """Division by what the neighbouring channels amount to. See `functional.local_response_norm`."""
+
+    results_are_spare = True
 
     def __init__(
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, convention: str = "torch"

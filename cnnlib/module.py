@@ -11,8 +11,8 @@ from cnnlib.functional._arrays import Array, library
 class Product(NamedTuple):
     r"""The gradient :math:`\delta^\top x` of a fully connected layer's weight, not yet multiplied out.
 
-    `delta` (N, K) and `x` (N, D) are small beside the (K, D) of the weight, which in AlexNet and VGGNet hold most of all
-    parameters. An optimizer that needs the gradient once need never store it.
+    `delta` (N, K) and `x` (N, D) are small beside the (K, D) of a weight such as those that hold most parameters of
+    AlexNet and VGGNet. An optimizer that needs the gradient once need never store it.
     """
 
     delta: Array
@@ -74,6 +74,10 @@ class Module:
     training: bool = True
     buffers: ClassVar[tuple[str, ...]] = ()
     """Names of attributes that are saved with the parameters but not trained, such as running statistics."""
+    results_are_spare: ClassVar[bool] = False
+    """Whether output and input gradient are new arrays, not read again here: who gets them may write into them."""
+    can_overwrite: ClassVar[bool] = False
+    """Whether both passes take `inplace=True`, to write what they return over what they are given."""
 
     def __call__(self, x: Array) -> Array:
         """Run forward on x."""
@@ -191,27 +195,27 @@ class Layer(Module):
 
     _cache: Any = None
 
-    def forward(self, x: Array) -> tuple[Array, Any]:
+    def forward(self, x: Array, **inplace: bool) -> tuple[Array, Any]:
         """Return the output and what `gradients` needs."""
         raise NotImplementedError
 
-    def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
+    def gradients(self, dy: Array, cache: Any, need_input_grad: bool, **inplace: bool) -> Array | None:
         """Return the input's gradient and add those of the parameters."""
         raise NotImplementedError
 
-    def __call__(self, x: Array) -> Array:
-        y, cache = self.forward(x)
+    def __call__(self, x: Array, **inplace: bool) -> Array:
+        y, cache = self.forward(x, **inplace)
         self._cache = cache if self.training else None
         return y
 
-    def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
+    def backward(self, dy: Array, need_input_grad: bool = True, **inplace: bool) -> Array | None:
         if self._cache is None:
             raise RuntimeError(
                 f"{type(self).__name__}.backward needs a forward pass in training mode before it, and one for each "
                 "backward: call model.train(), then model(x), then model.backward(dy)"
             )
         cache, self._cache = self._cache, None  # freed as soon as it is used
-        return self.gradients(dy, cache, need_input_grad)
+        return self.gradients(dy, cache, need_input_grad, **inplace)
 
     def __repr__(self) -> str:
         settings = {k: v for k, v in vars(self).items() if isinstance(v, (bool, int, float, tuple, str))}

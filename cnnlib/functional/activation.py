@@ -7,21 +7,31 @@ from cnnlib.functional._operation import operation
 
 
 @operation
-def relu(x: Array) -> tuple[Array, Array]:
-    r"""Return :math:`y = \max(x, 0)` and a cache, for x of any shape.
+def relu(x: Array, inplace: bool = False) -> tuple[Array, Array]:
+    r"""Return :math:`y = \max(x, 0)` and a cache, for x of any shape; with `inplace`, y is x, overwritten.
 
     Source: Nair & Hinton 2010; Glorot et al. 2011.
     """
     xp = check_arrays(x=x)
     y = xp.where(x < 0, xp.zeros_like(x), x)  # a NaN is handed on, not hidden
+    if inplace:
+        x[...] = y
+        y = x
     return y, y
 
 
 @operation
-def relu_backward(dy: Array, cache: Array) -> Array:
-    r"""Return :math:`\partial L/\partial x = [y > 0]\, \partial L/\partial y`; the gradient at 0 is 0, as in torch."""
+def relu_backward(dy: Array, cache: Array, inplace: bool = False) -> Array:
+    r"""Return :math:`\partial L/\partial x = [y > 0]\, \partial L/\partial y`, with `inplace` written over dy.
+
+    The gradient at 0 is 0, as in torch.
+    """
     xp = check_gradient(dy, cache.shape, cache)
-    return xp.where(cache > 0, dy, xp.zeros_like(dy))
+    dx = xp.where(cache > 0, dy, xp.zeros_like(dy))
+    if inplace:
+        dy[...] = dx
+        dx = dy
+    return dx
 
 
 @operation

@@ -211,16 +211,16 @@ def _frame(maps: Array, padding: Pair) -> Array:
 
 
 @F.relu.kernel(np.ndarray)
-def relu(x: Array) -> tuple[Array, Array]:
+def relu(x: Array, inplace: bool = False) -> tuple[Array, Array]:
     check_arrays(x=x)
-    y = np.maximum(x, 0)
+    y = np.maximum(x, 0, out=x if inplace else None)
     return y, y
 
 
 @F.relu_backward.kernel(np.ndarray)
-def relu_backward(dy: Array, cache: Array) -> Array:
+def relu_backward(dy: Array, cache: Array, inplace: bool = False) -> Array:
     check_gradient(dy, cache.shape, cache)
-    return np.multiply(dy, cache > 0)
+    return np.multiply(dy, cache > 0, out=dy if inplace else None)
 
 
 @F.tanh_backward.kernel(np.ndarray)

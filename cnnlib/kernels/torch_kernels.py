@@ -235,15 +235,17 @@ def _power(denominator: Array, beta: float) -> Array:
 
 
 @F.relu.kernel(torch.Tensor)
-def relu(x: Array) -> tuple[Array, Array]:
+def relu(x: Array, inplace: bool = False) -> tuple[Array, Array]:
     check_arrays(x=x)
-    y = torch.relu(x)
+    y = torch.relu_(x) if inplace else torch.relu(x)
     return y, y
 
 
 @F.relu_backward.kernel(torch.Tensor)
-def relu_backward(dy: Array, cache: Array) -> Array:
+def relu_backward(dy: Array, cache: Array, inplace: bool = False) -> Array:
     check_gradient(dy, tuple(cache.shape), cache)
+    if inplace:
+        return _aten.threshold_backward.grad_input(dy, cache, 0, grad_input=dy)
     return _aten.threshold_backward(dy, cache, 0)
 
 
