@@ -1,5 +1,6 @@
 """The checkpoints that come with the package: they load, and are as good as their cards say."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +71,6 @@ def test_a_checkpoint_that_is_not_there():
 
 
 def test_a_checkpoint_written_is_the_one_read(tmp_path, monkeypatch):
-    from dataclasses import replace
-
     model, card = pretrained.load("lenet-digits"), pretrained.card("lenet-digits")
     model["C1"].weight.data[:] = 1 / 3
     checkpoints.write(model, replace(card, accuracy=0.5), tmp_path)
@@ -82,10 +81,9 @@ def test_a_checkpoint_written_is_the_one_read(tmp_path, monkeypatch):
     assert "50.00% on 1,000 images" in (tmp_path / "lenet-digits.md").read_text()
 
 
-def test_a_training_is_compared_with_its_card(monkeypatch):
+def test_a_training_is_compared_with_its_card(tmp_path, monkeypatch):
     """One epoch is not enough to be as good as thirty."""
-    from dataclasses import replace
-
+    monkeypatch.chdir(tmp_path)  # where a run that is under way is kept
     lines = []
     short = replace(checkpoints.PLANS["lenet-digits"], epochs=1)
     monkeypatch.setitem(checkpoints.PLANS, "lenet-digits", short)
@@ -96,3 +94,4 @@ def test_a_training_is_compared_with_its_card(monkeypatch):
     assert "98.20% on its card" in lines[-1]
     monkeypatch.setattr(checkpoints, "TOLERANCE", 1)
     assert checkpoints.make("lenet-digits", save=False, say=lines.append) is True
+    assert list((tmp_path / "runs").iterdir()) == []
