@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: cnnlib beside what it is compared with, one process a side, in turns.
+"""`python -m benchmarks`: time and memory of cnnlib beside what it is compared with, one process a side, in turns.
 
 Ratios are of medians of one run on one machine; the first side is 1. Nothing here is asserted: a timing is no test.
 """
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.cases import GROUPS
+from benchmarks.cases import GROUPS, MEMORY
 
 RESULTS = Path(__file__).parent / "results"
 console = Console()
@@ -57,21 +57,31 @@ class Side:
 
 
 def measure(group: str, case: str, threads: int, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each round for each side, the sides taking turns, after a warm-up."""
+    """Return the milliseconds (or megabytes) of each round for each side, the sides taking turns, after a warm-up."""
+    if group in MEMORY:
+        return {name: [memory(group, case, name, threads) for _ in range(3)] for name in GROUPS[group][case]}
     sides = {name: Side(group, case, name, threads) for name in GROUPS[group][case]}
     try:
         once = max(side.ask("time 2") / 2 for side in sides.values())
-        times = max(
-            1, min(50, int(0.3 / once))
-        )  # a round of about 0.3 s: long against the clock, short against the rest
-        seconds: dict[str, list[float]] = {name: [] for name in sides}
+        # A round takes about 0.3 s: long against the clock's grain, short against whatever else the machine does.
+        times = max(1, min(50, int(0.3 / once)))
+        taken: dict[str, list[float]] = {name: [] for name in sides}
         for _ in track(range(rounds), f"{group}: {case}", console=console, transient=True):
             for name, side in sides.items():
-                seconds[name].append(side.ask(f"time {times}") / times)
-        return seconds
+                taken[name].append(1e3 * side.ask(f"time {times}") / times)
+        return taken
     finally:
         for side in sides.values():
             side.close()
+
+
+def memory(group: str, case: str, side: str, threads: int) -> float:
+    """Return the megabytes at the peak, in a process that does nothing else."""
+    worker = Side(group, case, side, threads)
+    try:
+        return worker.ask("memory")
+    finally:
+        worker.close()
 
 
 def main(
@@ -80,28 +90,30 @@ def main(
     rounds: Annotated[int, typer.Option(min=3, help="how often each side has its turn")] = 9,
     save: Annotated[bool, typer.Option("--save", help="write the table to benchmarks/results")] = False,
 ) -> None:
-    """Time cnnlib against plain torch.nn, torch.optim, and bare matrix products."""
+    """Compare cnnlib with plain torch.nn, torch.optim, and bare matrix products."""
     unknown = set(group or ()) - set(GROUPS)
     if unknown:
         raise typer.BadParameter(f"no group {', '.join(unknown)}; there are {', '.join(GROUPS)}")
     rows: list[dict] = []
     for name in group or GROUPS:
-        table = Table("case", "side", "ms", "ratio", title=name)
+        unit = "MB" if name in MEMORY else "ms"
+        table = Table("case", "side", unit, "ratio", title=name)
         for case in GROUPS[name]:
             own_threads = 1 if name == "convolution on NumPy" else threads
-            seconds = measure(name, case, own_threads, rounds)
-            base = median(next(iter(seconds.values())))
-            for side, all_rounds in seconds.items():
+            measured = measure(name, case, own_threads, rounds)
+            base = median(next(iter(measured.values())))
+            for side, all_rounds in measured.items():
                 row = {
                     "group": name,
                     "case": case,
                     "side": side,
                     "threads": own_threads,
-                    "ms": round(1e3 * median(all_rounds), 3),
+                    "unit": unit,
+                    "median": round(median(all_rounds), 3),
                     "ratio": round(median(all_rounds) / base, 3),
                 }
                 rows.append(row)
-                table.add_row(case, side, f"{row['ms']:.2f}", f"{row['ratio']:.2f}")
+                table.add_row(case, side, f"{row['median']:.2f}", f"{row['ratio']:.2f}")
         console.print(table)
     if save:
         RESULTS.mkdir(exist_ok=True)

@@ -71,20 +71,23 @@ def eager_step(name: str, channels_last: bool = False, bfloat16: bool = False) -
     return step
 
 
-def cnnlib_step(name: str, device: str, channels_last: bool = False) -> Work:
-    """Return one training step in cnnlib."""
+def cnnlib_step(name: str, device: str, channels_last: bool = False, precision: str = "float32") -> Work:
+    """Return one training step in cnnlib, as `training.fit` takes it."""
     from cnnlib import losses, optim
     from cnnlib.module import move
+    from cnnlib.training.precision import Precision
 
     model = network(name).to(device, channels_last)
     images, labels = batch(name)
     x, targets = move(images, device, channels_last), move(labels, device)
     optimizer, criterion = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9), losses.CrossEntropyLoss()
+    arithmetic = Precision(model, precision)
 
     def step() -> None:
         optimizer.zero_grad()
-        criterion(model(x), targets)
-        model.backward(criterion.backward(), need_input_grad=False)
+        with arithmetic.of_step():
+            criterion(arithmetic.loss_inputs(model(arithmetic.lower(x))), targets)
+            model.backward(arithmetic.output_gradients(criterion.backward()), need_input_grad=False)
         optimizer.step()
 
     return step
@@ -202,7 +205,7 @@ def _many_digits() -> tuple[np.ndarray, np.ndarray]:
     return rng.integers(0, 256, (60_000, 28, 28), dtype=np.uint8), rng.integers(0, 10, 60_000)
 
 
-def torch_epoch_of_data() -> Work:
+def torch_epoch_of_data(use: Callable[[Any, Any], None] = lambda images, labels: None) -> Work:
     """Return an epoch over 60,000 images the tutorial way: a Dataset of samples, a DataLoader without workers."""
     import torch
 
@@ -213,19 +216,20 @@ def torch_epoch_of_data() -> Work:
             return len(labels)
 
         def __getitem__(self, k: int) -> tuple[Any, int]:
-            return torch.from_numpy(images[k]).float().div(255).unsqueeze(0), int(labels[k])
+            image = torch.from_numpy(images[k]).float().div(255).unsqueeze(0)
+            return torch.nn.functional.pad(image, (2, 2, 2, 2)), int(labels[k])
 
     loader = torch.utils.data.DataLoader(Samples(), batch_size=128, shuffle=True)
 
     def epoch() -> None:
-        for _ in loader:
-            pass
+        for x, y in loader:
+            use(x, y)
 
     return epoch
 
 
-def cnnlib_epoch_of_data() -> Work:
-    """Return an epoch over the same images by `data.batches`."""
+def cnnlib_epoch_of_data(use: Callable[[Any, Any], None] = lambda images, labels: None) -> Work:
+    """Return an epoch over the same images by `data.batches`; they are made ready once, before the first epoch."""
     import torch
 
     from cnnlib.data import Dataset, batches, prepare
@@ -235,9 +239,44 @@ def cnnlib_epoch_of_data() -> Work:
 
     def epoch() -> None:
         for x, y in batches(dataset, 128, np.random.default_rng(0)):
-            torch.from_numpy(x), torch.from_numpy(y)
+            use(torch.from_numpy(x), torch.from_numpy(y))
 
     return epoch
+
+
+def torch_epoch() -> Work:
+    """Return an epoch of LeNet's training the tutorial way."""
+    import torch
+
+    from benchmarks.torch_twin import torch_twin
+
+    model = torch_twin(network("lenet"))
+    optimizer, criterion = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9), torch.nn.CrossEntropyLoss()
+
+    def learn(images: Any, labels: Any) -> None:
+        optimizer.zero_grad()
+        criterion(model(images), labels).backward()
+        optimizer.step()
+
+    return torch_epoch_of_data(learn)
+
+
+def cnnlib_epoch() -> Work:
+    """Return an epoch of LeNet's training in cnnlib."""
+    import torch
+
+    from cnnlib import losses, optim
+
+    model = network("lenet").to("cpu", channels_last=True)
+    optimizer, criterion = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9), losses.CrossEntropyLoss()
+
+    def learn(images: Any, labels: Any) -> None:
+        optimizer.zero_grad()
+        criterion(model(images.to(memory_format=torch.channels_last)), labels)
+        model.backward(criterion.backward(), need_input_grad=False)
+        optimizer.step()
+
+    return cnnlib_epoch_of_data(learn)
 
 
 def _steps(name: str) -> dict[str, Callable[[], Work]]:
@@ -255,6 +294,13 @@ MEMORY = ("peak memory of a training step",)
 # group: case: side: what makes its work. The first side is the one that the others are compared with.
 GROUPS: dict[str, dict[str, dict[str, Callable[[], Work]]]] = {
     "training step": {name: _steps(name) for name in BATCH},
+    "training step in bfloat16": {
+        "googlenet": {
+            "torch.nn in float32": partial(eager_step, "googlenet"),
+            "torch.nn in bfloat16, channels_last": partial(eager_step, "googlenet", True, True),
+            "cnnlib in bfloat16, channels_last": partial(cnnlib_step, "googlenet", "cpu", True, "bfloat16"),
+        }
+    },
     "peak memory of a training step": {name: _steps(name) for name in BATCH},
     "training step on NumPy": {
         "lenet": {"torch.nn": partial(eager_step, "lenet"), "cnnlib on NumPy": partial(cnnlib_step, "lenet", "numpy")}
@@ -279,4 +325,5 @@ GROUPS: dict[str, dict[str, dict[str, Callable[[], Work]]]] = {
         for name in ("googlenet", "alexnet")
     },
     "epoch of data": {"60,000 digits": {"DataLoader": torch_epoch_of_data, "cnnlib": cnnlib_epoch_of_data}},
+    "epoch of training": {"lenet, 60,000 digits": {"torch.nn and DataLoader": torch_epoch, "cnnlib": cnnlib_epoch}},
 }
