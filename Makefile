@@ -10,7 +10,7 @@ WORKERS ?= 2
 # Nothing of the caller's Python reaches .venv.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS
 
-.PHONY: help book serve test release lint bench lock clean distclean python system
+.PHONY: help book serve slides pdf lite test release lint bench lock clean distclean python system
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,15 @@ book: python  ## build the book into _build/html
 
 serve: book  ## build it, then show it at http://127.0.0.1:8000 (another port: make serve PORT=8080)
 	@.venv/bin/python tools/serve.py $(PORT)
+
+slides: book  ## build the book with its decks of slides, one a chapter, in _build/html/slides
+	@echo "==> the decks: $$(cd _build/html/slides && echo *.html)"
+
+pdf: book system  ## print the whole book into _build/pdf/book.pdf
+	@.venv/bin/python tools/make_pdf.py
+
+lite: python  ## build a JupyterLab that runs the chapters in the browser into _build/lite
+	@.venv/bin/python tools/make_lite.py
 
 # The book is built first, its notebooks' executions shown; if that fails, the book's tests say so at the end.
 test: python system  ## run every test: style, units, notebooks, book, browser, grading

@@ -22,15 +22,15 @@ def read_checksums(path: Path = CHECKSUMS) -> dict[str, str]:
     return {name: checksum for checksum, name in pairs}
 
 
-def copy_verified(source: Path, target: Path, checksums: dict[str, str]) -> None:
-    """Copy the listed files, each only if it is the file that was listed."""
+def copy_verified(source: Path, target: Path, checksums: dict[str, str], listed: Path = CHECKSUMS) -> None:
+    """Copy the files that `listed` names, each only if it is the file that was listed."""
     for name, checksum in checksums.items():
         file = source / name
         if not file.is_file():
-            raise ExtensionError(f"MathJax: {file} is missing; `make distclean book` installs it again")
+            raise ExtensionError(f"{file} is missing; `make distclean book` installs it again")
         found = hashlib.sha256(file.read_bytes()).hexdigest()
         if found != checksum:
-            raise ExtensionError(f"MathJax: {file} has checksum {found}, and {CHECKSUMS.name} lists {checksum}")
+            raise ExtensionError(f"{file} has checksum {found}, and {listed.name} lists {checksum}")
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target / name)
 

@@ -1,0 +1,103 @@
+"""Write the whole book as one PDF, _build/pdf/book.pdf: built as a single page, and printed by Chromium, offline.
+
+The formulas, drawings and code are the built book's; a live figure is printed as its still picture.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Error, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "_build"
+PAGE = BUILD / "singlehtml" / "book.html"
+PDF = BUILD / "pdf" / "book.pdf"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"]
+
+PRINT = """
+@page { size: A4; margin: 18mm 16mm 20mm; }
+html { font-size: 15px; }
+.bd-sidebar-primary, .bd-sidebar-secondary, .bd-header, .bd-header-article, .header-article, .prev-next-footer,
+.bd-footer, .headerlink, .toggle-button, button, .pst-skip-link, #pst-back-to-top, .bd-footer-article {
+  display: none !important;
+}
+.bd-main, .bd-content, .bd-article-container, .bd-article, .bd-container, .bd-container__inner {
+  display: block !important; max-width: none !important; width: auto !important;
+  margin: 0 !important; padding: 0 !important;
+}
+h1 { break-before: page; }
+h1, h2, h3, h4 { break-after: avoid; }
+#jb-print-docs-body h1 { break-before: auto; }
+pre, tr, .math, .cell_input, .cnnlib-drawing, .cnnlib-demo { break-inside: avoid; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+/* what is folded in the book: solutions and answers are printed, the code that only draws is not */
+.admonition.dropdown > *, .toggle-hidden { visibility: visible !important; height: auto !important; }
+details.hide { display: none !important; }
+div.cell_input:has(details) { display: none !important; }
+"""
+
+
+def chromium() -> str | None:
+    """Debian's Chromium where there is one, else the one that Playwright installed."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or ""
+    return None if not path or os.path.realpath(path).startswith("/snap/") else path
+
+
+def build_page() -> None:
+    """Build the book as one page; the executions are those of `make book`."""
+    shutil.rmtree(BUILD / "singlehtml", ignore_errors=True)
+    shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)  # of the book in pages: links differ
+    print("==> building the book as one page", flush=True)
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "--builder", "singlehtml", "-W", "-n"]
+    done = subprocess.run(command + ["--keep-going"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stdout[-3000:] + done.stderr[-3000:] + "\n==> the page did not build; it says why above")
+    # Sphinx writes it into the first page's folder, and its links as if it lay here
+    shutil.copyfile(BUILD / "singlehtml" / "chapters" / "index.html", PAGE)
+
+
+def print_page() -> None:
+    """Print the page, once its formulas are set."""
+    print("==> printing it", flush=True)
+    PDF.parent.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        except Error as error:
+            sys.exit(f"{error}\n==> a PDF needs Chromium; `make system` installs it, as for the tests")
+        context = browser.new_context(color_scheme="light", offline=True, reduced_motion="reduce")
+        page = context.new_page()
+        page.set_default_timeout(120_000)
+        page.goto(PAGE.as_uri(), wait_until="load")
+        page.wait_for_function("window.MathJax?.startup?.promise")
+        page.evaluate("() => MathJax.startup.promise")
+        page.evaluate("document.documentElement.dataset.theme = 'light'")
+        page.add_style_tag(content=PRINT)
+        page.pdf(
+            path=PDF,
+            prefer_css_page_size=True,
+            print_background=True,
+            tagged=True,
+            outline=True,
+            display_header_footer=True,
+            header_template="<span></span>",
+            footer_template='<div style="width:100%;text-align:center;font:9px sans-serif" class="pageNumber"></div>',
+        )
+        browser.close()
+
+
+def main() -> None:
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / "book.lock").open("w") as lock:  # one build at a time, of whatever kind
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        build_page()
+        print_page()
+    print(f"==> the book is in {PDF.relative_to(ROOT)}, {PDF.stat().st_size / 1e6:.1f} MB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
