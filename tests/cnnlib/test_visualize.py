@@ -255,6 +255,17 @@ def test_neighbours():
         visualize.nearest(collection, collection, count=5)
 
 
+def test_neighbours_are_those_of_all_distances():
+    """Far from the origin, where the product that ranks them loses digits, and with rows that are equal."""
+    collection = normal(300, 20) + 1000
+    collection[200:220] = collection[:20]
+    queries = collection[:30] + 1e-3 * normal(30, 20)
+    indices, distances = visualize.nearest(queries, collection, count=7)
+    every = np.linalg.norm(queries[:, None] - collection, axis=2)
+    np.testing.assert_array_equal(indices, np.argsort(every, axis=1, kind="stable")[:, :7])
+    np.testing.assert_allclose(distances, np.sort(every, axis=1)[:, :7], rtol=1e-12)
+
+
 def test_features_are_rows(device):
     x = normal(3, *INPUT)
     assert visualize.features(network(device), x, "pool1").shape == (3, 4 * 5 * 4)
