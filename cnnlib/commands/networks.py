@@ -44,7 +44,7 @@ GOOGLENET = Recipe(60, 128, "sgd", 0.01, "step", options={"step_size": 8, "gamma
 TORCHVISION = Recipe(90, 256, "momentum", 0.01, "step", weight_decay=1e-4, options={"step_size": 30}, augment="scale")
 # For Fashion-MNIST: found by trying. It is the paper's network, with mirrored images and a falling rate.
 LENET_FASHION = Recipe(30, 128, "sgd", 0.1, "cosine", weight_decay=2e-4)
-LENET_1998_FASHION = Recipe(12, 64, "sgd", 0.002, "cosine", weight_decay=0)
+LENET_1998_FASHION = Recipe(8, 64, "sgd", 0.002, "cosine", weight_decay=0)
 # For the drawn shapes, slim: found by trying.
 SHAPES = Recipe(10, 32, "adam", 1e-3, "cosine")
 

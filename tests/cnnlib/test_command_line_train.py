@@ -124,7 +124,7 @@ def test_every_network_learns_from_shapes(run, tmp_path, monkeypatch, network, s
 def test_lenet_has_a_recipe_for_clothes(run, tmp_path, monkeypatch):
     few = data.digits()
     monkeypatch.setitem(commands_data.LOAD, commands_data.Data.fashion_mnist, lambda **options: few)
-    for network, epochs in (("lenet", 30), ("lenet-1998", 12)):
+    for network, epochs in (("lenet", 30), ("lenet-1998", 8)):
         recipe = NETWORKS[network].recipe_for("fashion-mnist")
         assert (recipe.epochs, recipe.schedule) == (epochs, "cosine")
         assert NETWORKS[network].recipe_for("mnist") is NETWORKS[network].recipe
