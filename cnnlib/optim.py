@@ -1,12 +1,20 @@
 """Optimisers, each one rule: how a parameter w moves, given the loss's gradient g. Names and defaults are torch's."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 from cnnlib.functional._arrays import Array, namespace
 from cnnlib.functional._operation import operation
 from cnnlib.module import Parameter, Product, as_on
+
+
+class Move(NamedTuple):
+    """One parameter's array, its gradient, and what the rule remembers of it."""
+
+    w: Array
+    g: Array
+    state: dict[str, Array]
 
 
 class Optimizer:
@@ -38,15 +46,26 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter that has a gradient, once."""
+        moves: list[Move] = []
         for parameter, state in zip(self.parameters, self.state, strict=True):
+            for slot, array in state.items():  # the parameters may have gone to another library since
+                if type(array) is not type(parameter.data):
+                    state[slot] = as_on(array, parameter.data)
             if parameter.product is not None:
                 self.update_by_product(parameter.data, parameter.product, state)
             elif parameter.grad is not None:
-                self.update(parameter.data, parameter.grad, state)
+                moves.append(Move(parameter.data, parameter.grad, state))
+        if moves:
+            self.update_all(moves[0].w, moves)
 
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
         """Move one parameter's array w in place; g is not changed."""
         raise NotImplementedError
+
+    def update_all(self, like: Array, moves: Sequence[Move]) -> None:
+        """Move several parameters' arrays; `like` is one of them, by whose type a fused form may be chosen."""
+        for move in moves:
+            self.update(*move)
 
     def update_by_product(self, w: Array, g: Product, state: dict[str, Array]) -> None:
         """Do the same with a gradient that has not been multiplied out; it is dropped after the step."""
@@ -119,7 +138,6 @@ class SGD(Optimizer):
         self.dampening = dampening
         self.nesterov = nesterov
 
-    @operation
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
         if self.weight_decay:
             g = g + self.weight_decay * w
@@ -132,6 +150,10 @@ class SGD(Optimizer):
                 b += g if not self.dampening else (1 - self.dampening) * g
             g = g + self.momentum * b if self.nesterov else b
         w -= self.lr * g
+
+    @operation
+    def update_all(self, like: Array, moves: Sequence[Move]) -> None:
+        super().update_all(like, moves)
 
     @operation
     def update_by_product(self, w: Array, g: Product, state: dict[str, Array]) -> None:
@@ -362,7 +384,6 @@ class Adam(Optimizer):
         _check_at_least_zero("eps", eps)
         self.betas, self.eps = betas, eps
 
-    @operation
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
         t, (beta1, beta2) = _count_step(w, state), self.betas
         if self.weight_decay and self.decoupled:
@@ -373,6 +394,10 @@ class Adam(Optimizer):
         v = _running_mean(state, "exp_avg_sq", g * g, beta2)
         root = namespace(w).sqrt(v) * (1 - beta2**t) ** -0.5 + self.eps
         w -= self.lr / (1 - beta1**t) * m / root
+
+    @operation
+    def update_all(self, like: Array, moves: Sequence[Move]) -> None:
+        super().update_all(like, moves)
 
 
 class AdamW(Adam):

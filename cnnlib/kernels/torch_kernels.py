@@ -1,7 +1,9 @@
 """The hot operations by torch's own kernels: what autograd would have called, called without autograd."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -13,7 +15,7 @@ from cnnlib.functional.linear import LinearCache, check_linear
 from cnnlib.functional.normalization import LocalResponseNormCache, check_local_response_norm
 from cnnlib.functional.pooling import PoolGeometry, pool_geometry
 from cnnlib.module import Product
-from cnnlib.optim import SGD, Adam
+from cnnlib.optim import SGD, Adam, Move
 
 _aten = torch.ops.aten
 
@@ -261,33 +263,31 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, L
     return torch.nn.functional.linear(x, weight, bias), LinearCache(x, weight, bias is not None)
 
 
-@SGD.update.kernel(torch.Tensor)
-def sgd_update(rule: SGD, w: Array, g: Array, state: dict[str, Array]) -> None:
-    buffer = state.get("momentum_buffer")
-    if not _fusible(w, g, buffer):
-        return SGD.update.reference(rule, w, g, state)
-    first = buffer is None
-    if first and rule.momentum:
-        buffer = state["momentum_buffer"] = torch.empty_like(w)
-    torch._fused_sgd_(
-        [w],
-        [g],
-        [buffer] if rule.momentum else [],
-        weight_decay=rule.weight_decay,
-        momentum=rule.momentum,
-        lr=rule.lr,
-        dampening=rule.dampening,
-        nesterov=rule.nesterov,
-        maximize=False,
-        is_first_step=first,
-    )
+@SGD.update_all.kernel(torch.Tensor)
+def sgd_update_all(rule: SGD, like: Array, moves: Sequence[Move]) -> None:
+    for is_first_step, ready in _fusible(rule, moves, "momentum_buffer").items():
+        if rule.momentum and is_first_step[0]:
+            for move in ready:
+                move.state["momentum_buffer"] = torch.empty_like(move.w)
+        torch._fused_sgd_(
+            [move.w for move in ready],
+            [move.g for move in ready],
+            [move.state["momentum_buffer"] for move in ready] if rule.momentum else [],
+            weight_decay=rule.weight_decay,
+            momentum=rule.momentum,
+            lr=rule.lr,
+            dampening=rule.dampening,
+            nesterov=rule.nesterov,
+            maximize=False,
+            is_first_step=is_first_step[0],
+        )
 
 
 @SGD.update_by_product.kernel(torch.Tensor)
 def sgd_update_by_product(rule: SGD, w: Array, g: Product, state: dict[str, Array]) -> None:
     b, delta, x = state.get("momentum_buffer"), g.delta.T, g.x
     if x.dtype != w.dtype or (rule.momentum and b is None):
-        return sgd_update(rule, w, g.array(), state)
+        return sgd_update_all(rule, w, [Move(w, g.array(), state)])
     decay = rule.weight_decay
     if rule.momentum:
         b.addmm_(delta, x, beta=rule.momentum, alpha=1 - rule.dampening)  # the gradient itself is never stored
@@ -299,34 +299,45 @@ def sgd_update_by_product(rule: SGD, w: Array, g: Product, state: dict[str, Arra
         w.add_(b, alpha=-rule.lr * (rule.momentum if rule.nesterov else 1))
 
 
-@Adam.update.kernel(torch.Tensor)
-def adam_update(rule: Adam, w: Array, g: Array, state: dict[str, Array]) -> None:
-    if not _fusible(w, g, state.get("exp_avg")):
-        return Adam.update.reference(rule, w, g, state)
-    if not state:
-        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(w), torch.zeros_like(w)
-        state["step"] = torch.zeros((), dtype=w.dtype, device=w.device)
-    state["step"] += 1
+@Adam.update_all.kernel(torch.Tensor)
+def adam_update_all(rule: Adam, like: Array, moves: Sequence[Move]) -> None:
     fused = torch._fused_adamw_ if rule.decoupled else torch._fused_adam_
-    fused(
-        [w],
-        [g],
-        [state["exp_avg"]],
-        [state["exp_avg_sq"]],
-        [],
-        [state["step"].float()],
-        lr=rule.lr,
-        beta1=rule.betas[0],
-        beta2=rule.betas[1],
-        weight_decay=rule.weight_decay,
-        eps=rule.eps,
-        amsgrad=False,
-        maximize=False,
-    )
+    for _, ready in _fusible(rule, moves, "exp_avg").items():
+        for w, _, state in ready:
+            if not state:
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(w), torch.zeros_like(w)
+                state["step"] = torch.zeros((), dtype=w.dtype, device=w.device)
+        steps = [move.state["step"] for move in ready]
+        torch._foreach_add_(steps, 1)
+        fused(
+            [move.w for move in ready],
+            [move.g for move in ready],
+            [move.state["exp_avg"] for move in ready],
+            [move.state["exp_avg_sq"] for move in ready],
+            [],
+            [step.float() for step in steps],
+            lr=rule.lr,
+            beta1=rule.betas[0],
+            beta2=rule.betas[1],
+            weight_decay=rule.weight_decay,
+            eps=rule.eps,
+            amsgrad=False,
+            maximize=False,
+        )
 
 
-def _fusible(w: Array, g: Array, buffer: Array | None) -> bool:
-    """Whether torch's fused step, which goes through memory in order, may take these arrays."""
-    dense = w.is_contiguous() or w.is_contiguous(memory_format=torch.channels_last)
-    same = g.stride() == w.stride() and (buffer is None or buffer.stride() == w.stride())
-    return dense and same and w.dtype in (torch.float32, torch.float64)
+def _fusible(rule: SGD | Adam, moves: Sequence[Move], slot: str) -> dict[tuple[Any, ...], list[Move]]:
+    """Return the moves that torch's fused step can make, in groups that it can make at once; make the others.
+
+    It goes through memory in order, so that all arrays of a move have to lie in memory alike.
+    """
+    groups = defaultdict[tuple[Any, ...], list[Move]](list)
+    for move in moves:
+        w, g, buffer = move.w, move.g, move.state.get(slot)
+        dense = w.is_contiguous() or w.is_contiguous(memory_format=torch.channels_last)
+        alike = g.stride() == w.stride() and (buffer is None or buffer.stride() == w.stride())
+        if dense and alike and w.dtype in (torch.float32, torch.float64) and g.dtype == w.dtype:
+            groups[buffer is None, w.dtype, w.device].append(move)
+        else:
+            rule.update(*move)
+    return groups

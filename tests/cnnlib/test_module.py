@@ -305,3 +305,46 @@ def test_arrays_of_other_libraries_come_in_by_dlpack(device):
         assert np.array_equal(np.from_dlpack(array), values[name])
     moved = move(array_api_strict.asarray(np.arange(3.0)), device)
     assert type(moved) is type(model.parameters()[0].data) and moved.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("pool", [layers.MaxPool2d, layers.AvgPool2d])
+def test_a_rectifier_writes_over_what_nobody_needs_and_nothing_else(device, pool):
+    rng = np.random.default_rng(2)
+    parts = layers.Conv2d(2, 4, 3, dtype="float64", rng=rng), layers.ReLU(), pool(2)
+    together = Sequential(layers.ReLU(), *parts).to(device)
+    x = move(rng.standard_normal((3, 2, 8, 8)), device)
+    kept = numpy(x).copy()
+    y = together(x)
+    dy = move(rng.standard_normal(tuple(y.shape)), device)
+    kept_dy = numpy(dy).copy()
+    overwritten = together["1"]._cache.x, together["2"]._cache
+    dx = together.backward(dy)
+    np.testing.assert_array_equal(numpy(x), kept)
+    np.testing.assert_array_equal(numpy(dy), kept_dy)
+
+    alone = np.array(numpy(x))
+    first, relu_cache = F.relu.reference(alone)
+    second, conv_cache = F.conv2d.reference(first, *(np.array(numpy(p.data)) for p in together["1"].parameters()))
+    third, last_cache = F.relu.reference(second)
+    np.testing.assert_allclose(numpy(overwritten[0]), first, rtol=1e-12)
+    np.testing.assert_allclose(numpy(overwritten[1]), third, rtol=1e-12, atol=1e-12)
+    operation = F.max_pool2d if pool is layers.MaxPool2d else F.avg_pool2d
+    backward = F.max_pool2d_backward if pool is layers.MaxPool2d else F.avg_pool2d_backward
+    fourth, pool_cache = operation.reference(third, 2)
+    np.testing.assert_allclose(numpy(y), fourth, rtol=1e-12)
+    back = F.relu_backward.reference(backward.reference(kept_dy, pool_cache), last_cache)
+    back = F.relu_backward.reference(F.conv2d_backward.reference(back, conv_cache)[0], relu_cache)
+    np.testing.assert_allclose(numpy(dx), back, rtol=1e-11, atol=1e-12)
+
+
+def test_in_place_saves_an_array(device):
+    x = move(np.linspace(-1, 1, 12).reshape(3, 4), device)
+    y, cache = F.relu(x, inplace=True)
+    assert y is x and cache is x
+    dy = move(np.ones((3, 4)), device)
+    assert F.relu_backward(dy, cache, inplace=True) is dy
+    np.testing.assert_array_equal(numpy(dy), np.linspace(-1, 1, 12).reshape(3, 4) > 0)
+    reference = np.linspace(-1, 1, 12)
+    y, cache = F.relu.reference(reference, inplace=True)
+    assert y is reference and reference.min() == 0
+    assert F.relu_backward.reference(dy := np.ones(12), cache, inplace=True) is dy
