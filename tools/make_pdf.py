@@ -5,6 +5,7 @@ The formulas, drawings and code are the built book's; a live figure is printed a
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,8 +57,11 @@ def build_page() -> None:
     done = subprocess.run(command + ["--keep-going"], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stdout[-3000:] + done.stderr[-3000:] + "\n==> the page did not build; it says why above")
-    # Sphinx writes it into the first page's folder, and its links as if it lay here
-    shutil.copyfile(BUILD / "singlehtml" / "chapters" / "index.html", PAGE)
+    # Sphinx writes it into the first page's folder, and its links as if it lay here. Paper needs no script but MathJax:
+    # what scripts fold or make live is printed as it stands in the page.
+    page = (BUILD / "singlehtml" / "chapters" / "index.html").read_text()
+    scripts = re.compile(r"<script\b.*?</script>", flags=re.S)
+    PAGE.write_text(scripts.sub(lambda script: script[0] if "mathjax" in script[0][:300].lower() else "", page))
 
 
 def print_page() -> None:
@@ -71,7 +75,7 @@ def print_page() -> None:
             sys.exit(f"{error}\n==> a PDF needs Chromium; `make system` installs it, as for the tests")
         context = browser.new_context(color_scheme="light", offline=True, reduced_motion="reduce")
         page = context.new_page()
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(300_000)
         page.goto(PAGE.as_uri(), wait_until="load")
         page.wait_for_function("window.MathJax?.startup?.promise")
         page.evaluate("() => MathJax.startup.promise")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,6 +129,19 @@ def test_a_deck_is_stepped_with_the_arrow_keys(page: Page, site: Path) -> None:
     assert page.evaluate("Reveal.getSlidePastCount()") == total - 2
     page.wait_for_function("MathJax.startup.promise")
     assert page.locator("mjx-container").count() > 10 and page.locator("mjx-merror").count() == 0
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 375])
+def test_a_deck_is_accessible_and_fits_a_phone(page: Page, site: Path, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 720})
+    page.goto((site / "slides" / "lenet.html").as_uri())
+    page.wait_for_function("window.Reveal?.isReady()")
+    for _ in range(6):
+        found = Axe().run(page, options={"preload": False})
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        page.keyboard.press("ArrowRight")
 
 
 @pytest.mark.browser
