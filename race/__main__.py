@@ -64,7 +64,7 @@ def report(path: Annotated[Path, typer.Argument(help="results file")] = results.
     ideas = Table("idea", "with it", "without it", "adds")
     for idea, pair in ABLATIONS.items():
         both = [results.of(trials, name, PLAN) for name in pair]
-        if min(map(len, both)) > 1:
+        if len(both[0]) > 1 and [t.seed for t in both[0]] == [t.seed for t in both[1]]:
             ideas.add_row(idea, *(str(interval([t.accuracy for t in own])) for own in both), str(results.effect(*both)))
     console.print(ideas)
 
