@@ -19,6 +19,11 @@ def book(site: Path, root: Path) -> PdfReader:
     return PdfReader(root / "_build" / "pdf" / "book.pdf")
 
 
+@pytest.fixture(scope="module")
+def text(book: PdfReader) -> str:
+    return "".join(page.extract_text() for page in book.pages)
+
+
 def squeezed(text: str) -> str:
     """The text's letters and digits alone: a PDF breaks lines, and joins letters, where it likes."""
     ligatures = {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl"}
@@ -27,8 +32,8 @@ def squeezed(text: str) -> str:
     return re.sub(r"[\W_]+", "", text).lower()
 
 
-def test_every_page_of_the_book_is_in_it(book: PdfReader, site: Path) -> None:
-    printed = squeezed("".join(page.extract_text() for page in book.pages))
+def test_every_page_of_the_book_is_in_it(book: PdfReader, text: str, site: Path) -> None:
+    printed = squeezed(text)
     pages = sorted((site / "chapters").glob("*.html"))
     titles = [re.search(r"<title>(.*?) (?:&#8212;|\u2014) ", page.read_text())[1] for page in pages]
     assert len(titles) > 8
@@ -37,11 +42,11 @@ def test_every_page_of_the_book_is_in_it(book: PdfReader, site: Path) -> None:
     assert len(book.pages) > 8 * len(titles), "chapters are longer than that"
 
 
-def test_formulas_are_set_and_solutions_are_printed(book: PdfReader) -> None:
-    text = "".join(page.extract_text() for page in book.pages)
+def test_formulas_are_set_solutions_printed_and_folded_code_is_not(text: str) -> None:
     assert "\\frac" not in text and "\\sum" not in text
-    assert "Solution to Exercise" in text and "c.plt.subplots" not in text
+    assert "Solution to Exercise" in text
     assert squeezed("It is often drawn with two, because") in squeezed(text)
+    assert "plt.subplots(" not in text, "code that only draws is folded in the book"
 
 
 def test_it_has_bookmarks_and_tags(book: PdfReader) -> None:
