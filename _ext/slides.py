@@ -40,7 +40,14 @@ class Text:
     def __call__(self, text: str) -> str:
         text = re.sub(r"\{([\w:-]+)\}`([^`]*)`", lambda match: self.role(match[1], match[2]), text)
         text = re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.M)
+        text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!\w+:)([^)\s]+)\)", lambda match: self.link(match[1], match[2]), text)
         return re.sub(r"\[\^[\w-]+\]", "", text)
+
+    @staticmethod
+    def link(shown: str, target: str) -> str:
+        """Return a link to another page's source as one to the page; one to a place in this page as its text."""
+        page = re.fullmatch(r"([\w-]+)\.(?:ipynb|md)(?:#.*)?", target)
+        return f"[{shown}](../chapters/{page[1]}.html)" if page else shown
 
     def role(self, name: str, content: str) -> str:
         shown, target = re.fullmatch(r"(.*?)\s*(?:<([^<>]*)>)?", content, flags=re.S).groups()
@@ -256,6 +263,7 @@ def write_deck(app: Sphinx, page: str, plain: Text, folder: Path) -> None:
         extra_template_basedirs=[str(HERE)],
         exclude_input_prompt=True,
         exclude_output_prompt=True,
+        exclude_anchor_links=True,
     )
     body, _ = exporter.from_notebook_node(notebook)
     (folder / f"{Path(page).name}.html").write_text(body)

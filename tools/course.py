@@ -65,12 +65,15 @@ def stated_times(markdown: str) -> tuple[int | None, int | None]:
 
 
 def measured_seconds() -> dict[str, float]:
-    """Return how long the last build took to run each chapter, from the record that it keeps of executions."""
+    """Return how long the last build took to run each notebook, from the record that it keeps of executions."""
     from jupyter_cache import get_cache
 
     cache = get_cache(CACHE)
     found = {}
-    for name, path in chapters().items():
+    for path in [ROOT / f"{page}.ipynb" for page in toc_files()]:
+        if not path.exists():
+            continue
+        name = path.stem
         try:
             found[name] = cache.match_cache_file(str(path)).data["execution_seconds"]
         except KeyError:

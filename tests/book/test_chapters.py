@@ -104,10 +104,10 @@ def test_the_time_line_agrees_with_the_budget(budgets: dict) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_chapters_run_within_their_limits(site: Path, budgets: dict) -> None:
+def test_notebooks_run_within_their_limits(site: Path, budgets: dict) -> None:
     """By the build's own record of executions; nothing is run here."""
     limits, measured = budgets["limits"], course.measured_seconds()
-    assert set(measured) == set(course.chapters()), "the build keeps no record of these"
+    assert set(course.chapters()) <= set(measured), "the build keeps no record of these"
     slow = {name: seconds for name, seconds in measured.items() if seconds > limits["chapter_seconds"]}
     assert not slow
     assert sum(measured.values()) <= limits["all_seconds"], measured

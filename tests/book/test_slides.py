@@ -94,6 +94,9 @@ def test_roles_are_written_out() -> None:
     assert plain("{ref}`lenet`, {ref}`the net <lenet>`, {term}`logits`, {cite:p}`lecun1998`, {eq}`sum`") == (
         "LeNet, the net, logits, (LeCun et al. 1998), the formula"
     )
+    assert plain("[a](lenet.ipynb), [b](#here), [c](https://example.org)") == (
+        "[a](../chapters/lenet.html), b, [c](https://example.org)"
+    )
 
 
 # ---- the built decks ----
