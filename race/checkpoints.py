@@ -53,7 +53,7 @@ def _shapes(network: str, epochs: int, optimizer: str = "adam", **recipe: Any) -
 # Found by trying a few rates with other seeds.
 PLANS = {
     "lenet-digits": Plan("lenet", "digits", 30, 64, 0.05, weight_decay=5e-4, shift=2),
-    "lenet-fashion": Plan("lenet", "fashion-mnist", 36, 128, 0.1, weight_decay=5e-4, shift=1, flip=True),
+    "lenet-fashion": Plan("lenet", "fashion-mnist", 45, 128, 0.1, weight_decay=1e-4, shift=1, flip=True),
     "alexnet-shapes": _shapes("alexnet", 10, lr=1e-3),
     # small weights at the start and weight decay: what the first filters have learned shows, and not what they began as
     "alexnet-shapes-sgd": _shapes("alexnet", 10, "sgd", lr=0.01, weight_decay=5e-4, first_std=0.02),

@@ -41,8 +41,8 @@ class Loaded:
 
 
 # By how many pixels images are shifted and whether they are mirrored, unless told. Clothes and photographs stay what
-# they are in a mirror; clothes are centred, and the shapes lie anywhere as they are drawn.
-SHIFT = {Data.cifar10: 4, Data.fashion_mnist: 0, Data.shapes: 0}
+# they are in a mirror; clothes are centred, and the shapes lie anywhere as it is.
+SHIFT = {Data.cifar10: 4, Data.fashion_mnist: 1, Data.shapes: 0}
 FLIP = {Data.cifar10: True, Data.fashion_mnist: True}
 
 

@@ -42,8 +42,8 @@ VGG = Recipe(74, 256, "momentum", 0.01, "plateau", noise=True)
 GOOGLENET = Recipe(60, 128, "sgd", 0.01, "step", options={"step_size": 8, "gamma": 0.96}, augment="scale")
 # The training reference that comes with torchvision.
 TORCHVISION = Recipe(90, 256, "momentum", 0.01, "step", weight_decay=1e-4, options={"step_size": 30}, augment="scale")
-# For Fashion-MNIST: found by trying. The network of 1998 comes to 88.7% with its recipe, seed 0.
-LENET_FASHION = Recipe(30, 128, "sgd", 0.1, "cosine", weight_decay=2e-4)
+# For Fashion-MNIST: found by trying. The network of 1998 comes to 88.7% with its recipe and --shift 0.
+LENET_FASHION = Recipe(45, 128, "sgd", 0.1, "cosine", weight_decay=1e-4)
 LENET_1998_FASHION = Recipe(8, 64, "sgd", 0.002, "cosine", weight_decay=0)
 # For the drawn shapes, slim: found by trying.
 SHAPES = Recipe(10, 32, "adam", 1e-3, "cosine")

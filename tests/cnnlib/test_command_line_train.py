@@ -124,13 +124,13 @@ def test_every_network_learns_from_shapes(run, tmp_path, monkeypatch, network, s
 def test_lenet_has_a_recipe_for_clothes(run, tmp_path, monkeypatch):
     few = data.digits()
     monkeypatch.setitem(commands_data.LOAD, commands_data.Data.fashion_mnist, lambda **options: few)
-    for network, epochs in (("lenet", 30), ("lenet-1998", 8)):
+    for network, epochs in (("lenet", 45), ("lenet-1998", 8)):
         recipe = NETWORKS[network].recipe_for("fashion-mnist")
         assert (recipe.epochs, recipe.schedule) == (epochs, "cosine")
         assert NETWORKS[network].recipe_for("mnist") is NETWORKS[network].recipe
     assert run("train", "lenet", "--data", "fashion-mnist", "--epochs", "1")[0] == 0
     settings = training.checkpoint_settings(tmp_path / "runs" / "lenet-fashion-mnist.safetensors")
-    assert (settings["lr"], settings["batch_size"], settings["shift"], settings["flip"]) == (0.1, 128, 0, True)
+    assert (settings["lr"], settings["batch_size"], settings["shift"], settings["flip"]) == (0.1, 128, 1, True)
     assert run("train", "lenet", "--epochs", "1")[0] == 0
     settings = training.checkpoint_settings(tmp_path / "runs" / "lenet-digits.safetensors")
     assert (settings["lr"], settings["batch_size"], settings["shift"], settings["flip"]) == (0.05, 64, 2, False)
