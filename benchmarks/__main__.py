@@ -59,7 +59,7 @@ class Side:
 def measure(group: str, case: str, threads: int, rounds: int) -> dict[str, list[float]]:
     """Return the milliseconds (or megabytes) of each round for each side, the sides taking turns, after a warm-up."""
     if group in MEMORY:
-        return {name: [memory(group, case, name, threads) for _ in range(3)] for name in GROUPS[group][case]}
+        return {name: [memory(group, case, name, threads) for _ in range(2)] for name in GROUPS[group][case]}
     sides = {name: Side(group, case, name, threads) for name in GROUPS[group][case]}
     try:
         once = max(side.ask("time 2") / 2 for side in sides.values())

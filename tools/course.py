@@ -16,7 +16,7 @@ BUDGETS = ROOT / "chapters" / "budgets.yml"
 CACHE = ROOT / "_build" / ".jupyter_cache"
 
 # Pages with code that teach no chapter of the course: they are looked things up in.
-NOT_CHAPTERS = {"how-to-use", "race", "variants", "lecture", "claims", "notation", "instructors"}
+NOT_CHAPTERS = {"how-to-use", "race", "variants", "speed", "lecture", "claims", "notation", "instructors"}
 
 SECONDS = [  # what a "Time:" line says of running, and how many seconds that is
     (r"(\d+) seconds", lambda match: int(match[1])),
