@@ -348,3 +348,12 @@ def test_in_place_saves_an_array(device):
     y, cache = F.relu.reference(reference, inplace=True)
     assert y is reference and reference.min() == 0
     assert F.relu_backward.reference(dy := np.ones(12), cache, inplace=True) is dy
+
+
+def test_a_rectifier_at_the_end_leaves_the_gradient_that_it_is_given(device):
+    model = Sequential(layers.Conv2d(1, 2, 3, dtype="float64"), layers.ReLU()).to(device)
+    y = model(move(np.random.default_rng(0).standard_normal((2, 1, 5, 5)), device))
+    assert (numpy(y) == 0).any()
+    dy = y * 0 + 1
+    model.backward(dy)
+    np.testing.assert_array_equal(numpy(dy), 1)
