@@ -91,9 +91,13 @@ export function mount({ model, el, title, about, css = "", keys, draw }) {
   const host = el.appendChild(h("div", { "data-lm-suppress-shortcuts": "true" }));
   const body = h("div", { class: "body" });
   const status = h("div", { class: "unseen", role: "status", "aria-live": "polite" });
+  // A figure that stands on the page twice has two names.
+  const name = `${title}. ${about}`;
+  const twins = [...document.querySelectorAll("[data-figure]")].filter((other) => other.dataset.figure === name).length;
+  host.dataset.figure = name;
   const frame = h(
     "section",
-    { class: "frame", "aria-label": `${title}. ${about}` },
+    { class: "frame", "aria-label": twins ? `${name} (${twins + 1})` : name },
     h("p", { class: "title", text: title }),
     body,
     status,

@@ -45,7 +45,7 @@ def test_every_page_of_the_book_is_in_it(book: PdfReader, text: str, site: Path)
 def test_formulas_are_set_solutions_printed_and_folded_code_is_not(text: str) -> None:
     assert "\\frac" not in text and "\\sum" not in text
     assert text.count("Solution to") > 20
-    assert "plt.subplots(" not in text, "code that only draws is folded in the book"
+    assert "plotting.drawing(" not in text, "code that only draws is folded in the book"
 
 
 def test_it_has_bookmarks_and_tags(book: PdfReader) -> None:
