@@ -54,10 +54,7 @@ def _tested(card, count):
 def test_a_checkpoint_reaches_its_accuracy(name):
     """On all test images; another machine rounds otherwise, so that a few of them may change sides."""
     card = pretrained.card(name)
-    try:
-        test = _tested(card, card.tested)
-    except data.DataFileError:
-        pytest.skip("Debian's package dataset-fashion-mnist is not installed")
+    test = _tested(card, card.tested)
     model = pretrained.load(name, "cpu")
     assert not model.training
     assert training.evaluate(model, test)[1] == pytest.approx(card.accuracy, abs=0.003)
