@@ -62,9 +62,8 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def site_address(lite: Path) -> Iterator[str]:
-    """The built site's address, where JupyterLite is installed."""
-    if not (make_lite.ENVIRONMENT / "lite.stamp").exists():
-        pytest.skip("JupyterLite is not installed here: `make lite` does it")
+    """The built site's address; JupyterLite is installed first where it isn't yet."""
+    make_lite.set_up()
     make_lite.stage()
     make_lite.build()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=lite / "site"))
