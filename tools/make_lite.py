@@ -25,7 +25,8 @@ FIRST_CELL = (
 
 
 def run(*command: str | Path) -> None:
-    done = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True)
+    BUILD.mkdir(exist_ok=True)  # what jupyter-lite leaves in the folder it runs in belongs there
+    done = subprocess.run([str(word) for word in command], cwd=BUILD, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{done.stdout[-2000:]}{done.stderr[-2000:]}\n==> this failed: {' '.join(map(str, command))}")
 
