@@ -6,6 +6,7 @@ browser. It works in a built page with no kernel and no network, and in a live n
 """
 
 import base64
+import hashlib
 import html
 import json
 import math
@@ -16,6 +17,7 @@ from typing import Any
 from .demos import Demo
 
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_NUMBER = re.compile(r"[-\u2212]?[\d.]*\d")
 EXACT = 1e-9
 """Two numbers this near each other, relative to their size, count as equal."""
 
@@ -49,7 +51,8 @@ def predict(
     question
         What is asked.
     choices
-        What can be picked, in this order, and what is said to someone who picked it.
+        What can be picked, and what is said to someone who picked it. The page shows them in an order that the id
+        draws, so that no place is more often right than another; choices that all begin with a number stay as given.
     answer
         The right choice's text, or the right number.
     tolerance
@@ -81,7 +84,7 @@ def predict(
         if tolerance or unit or wrong:
             raise ValueError(f"question {id} has choices; tolerance, unit and wrong belong to a number")
         content |= _choices(id, choices, answer)
-        offered = f"<ul>{''.join(f'<li>{text}</li>' for text in choices)}</ul>"
+        offered = f"<ul>{''.join(f'<li>{text}</li>' for text, _ in content['choices'])}</ul>"
     still = (
         f'<div style="color:var(--ink);padding:.8rem 1rem"><p><strong>Predict.</strong> {question}</p>{offered}'
         "<p>Decide, and write it down, before you read on.</p></div>"
@@ -106,7 +109,16 @@ def _choices(id: str, choices: dict[str, str], answer: Any) -> dict[str, Any]:
         seen[plain] = text
     if answer not in choices:
         raise ValueError(f"the answer of question {id} must be one of its choices {list(choices)}; got {answer!r}")
-    return {"choices": [list(pair) for pair in choices.items()], "answer": list(choices).index(answer)}
+    shown = _in_order(id, list(choices))
+    return {"choices": [[text, choices[text]] for text in shown], "answer": shown.index(answer)}
+
+
+def _in_order(id: str, texts: list[str]) -> list[str]:
+    """Return the choices as the page shows them, in the same order at each build."""
+    if all(_NUMBER.match(_plain(text)) for text in texts):
+        return texts
+    drawn = {text: hashlib.sha256(f"{id} {place}".encode()).digest() for place, text in enumerate(texts)}
+    return sorted(texts, key=drawn.__getitem__)
 
 
 def _number(id: str, answer: Any, tolerance: float, unit: str, wrong: dict[float, str]) -> dict[str, Any]:

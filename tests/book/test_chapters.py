@@ -1,6 +1,8 @@
 """What every chapter offers, read from the notebooks, and that what it costs its reader is what it says."""
 
 import ast
+import base64
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -71,6 +73,19 @@ def test_cells_of_questions_are_not_shown(root: Path) -> None:
         if "remove-input" not in metadata.get("tags", []) or not metadata.get("jupyter", {}).get("source_hidden")
     ]
     assert not shown, "\n".join(shown)
+
+
+def test_no_place_among_the_choices_is_the_right_one_too_often(site: Path) -> None:
+    """In the built pages, so that computed answers count too."""
+    places = {}
+    for page in (site / "chapters").glob("*.html"):
+        for payload in re.findall(r"&quot;payload&quot;: ?&quot;([\w+/=]+)&quot;", page.read_text()):
+            content = json.loads(base64.b64decode(payload))
+            if len(content.get("choices", [])) == 4:
+                places[content["id"]] = content["answer"]
+    counts = Counter(places.values())
+    assert len(places) >= 25 and set(counts) == {0, 1, 2, 3}
+    assert max(counts.values()) <= 0.45 * len(places), counts
 
 
 # ---- what a chapter costs ----
