@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,8 +35,6 @@ def save_checkpoint(
     The file is written beside `path` and put in its place when it is whole, so an earlier one is never half replaced.
     Raises CheckpointError if that fails.
     """
-    import tempfile
-
     from safetensors.numpy import save_file
 
     path, history = Path(path), history or History()
@@ -49,21 +49,41 @@ def save_checkpoint(
         "settings": json.dumps(dict(settings or {})),
     }
     arrays = {name: np.asarray(move(array, "numpy"), order="C") for name, array in state.items()}
-    partial = None
+    with _in_place_of(path) as partial:
+        save_file(arrays, partial, metadata)
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Raise CheckpointError unless a checkpoint can be written to `path`: better before a long run than after it."""
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder: name a file, as {path / 'run.safetensors'}")
+    with _in_place_of(path, keep=False):
+        pass
+
+
+@contextmanager
+def _in_place_of(path: Path, keep: bool = True) -> Iterator[Path]:
+    """Give a name beside `path` to write to; what is there afterwards takes the place of `path`, if `keep`.
+
+    A file that safetensors has made can be read by its owner only: it gets the permissions of any other new file.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        save_file(arrays, partial, metadata)
-        with open(partial, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        partial = None
+        partial.touch()
+        permissions = stat.S_IMODE(partial.stat().st_mode)
+        yield partial
+        if keep:
+            partial.chmod(permissions)
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, path)
     except Exception as error:  # safetensors has its own class for a full disk, so: whatever it is, say what it means
         raise CheckpointError(f"{path} could not be written ({error}); an earlier file there is unchanged") from error
     finally:
-        if partial is not None:
-            os.unlink(partial)
+        with suppress(OSError):  # it is gone where all went well
+            partial.unlink()
 
 
 def load_checkpoint(

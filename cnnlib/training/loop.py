@@ -12,7 +12,7 @@ from cnnlib.data import Augmentation, Batches, Dataset, batches
 from cnnlib.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from cnnlib.module import Module, move
 from cnnlib.optim import Nesterov, Optimizer
-from cnnlib.training.checkpoint import load_checkpoint, save_checkpoint
+from cnnlib.training.checkpoint import check_place, load_checkpoint, save_checkpoint
 from cnnlib.training.distributed import ALONE, World
 from cnnlib.training.evaluation import Criterion, criterion_of, device_of, evaluate
 from cnnlib.training.history import Batch, Epoch, History, UnderWay
@@ -64,7 +64,7 @@ def fit(
     ValueError
         If the loss becomes NaN or infinite, or an argument is out of range.
     CheckpointError
-        If the checkpoint can't be written, or on resuming read.
+        If the checkpoint can't be written, which is tried before the run begins, or on resuming read.
     InterruptedRunError
         If `should_stop` said so: the state is in the checkpoint, if there is one.
     WorkerLostError
@@ -74,6 +74,8 @@ def fit(
         raise ValueError(f"epochs and batch_size must be at least 1, not {epochs} and {batch_size}")
     if checkpoint_every is not None and (checkpoint_every < 1 or checkpoint is None):
         raise ValueError(f"checkpoint_every is a number of batches, and needs a checkpoint: not {checkpoint_every}")
+    if checkpoint is not None and world.rank == 0:
+        check_place(checkpoint)
     history = History()
     if resume:
         if checkpoint is None:

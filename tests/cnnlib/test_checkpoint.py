@@ -13,8 +13,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from cnnlib import models, optim
+from cnnlib.data import Dataset
 from cnnlib.module import move
-from cnnlib.training import CheckpointError, Epoch, History, load_checkpoint, save_checkpoint
+from cnnlib.training import CheckpointError, Epoch, History, fit, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[2]
 HISTORY = History([Epoch(1, 0.1, 2.25, 0.25, None, None, 1.5), Epoch(2, 0.01, 1.125, 0.5, 1.0, 0.5, 1.25)])
@@ -192,6 +193,39 @@ def test_a_place_that_can_not_be_written(tmp_path):
         save_checkpoint(tmp_path / "folder", models.lenet())
     assert (tmp_path / "file").read_text() == "mine"
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"], "a temporary file was left behind"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_others_may_read_a_checkpoint_as_any_file(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        for _ in range(2):  # a new file, and one in another's place
+            save_checkpoint(tmp_path / "c", models.lenet())
+            assert (tmp_path / "c").stat().st_mode & 0o777 == 0o666 & ~umask
+    finally:
+        os.umask(before)
+
+
+def test_a_run_knows_at_once_that_it_can_not_save(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    data, batches_seen = Dataset(np.zeros((4, 1, 32, 32), "float32"), np.arange(4)), []
+    for place, message in (
+        ("file/c", "file/c could not be written"),
+        ("folder", "folder is a folder: name a file, as .*folder/run.safetensors"),
+    ):
+        model = models.lenet()
+        with pytest.raises(CheckpointError, match=message):
+            fit(
+                model,
+                data,
+                optimizer=optim.SGD(model.parameters()),
+                epochs=1,
+                checkpoint=tmp_path / place,
+                on_batch=batches_seen.append,
+            )
+    assert not batches_seen
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"] and not os.listdir(tmp_path / "folder")
 
 
 def test_killed_at_any_moment_a_whole_file_is_there(saved):
