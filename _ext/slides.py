@@ -14,8 +14,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import nbformat
+from nbconvert.exporters import HTMLExporter, SlidesExporter
+from nbconvert.filters import Highlight2HTML
 from offline_mathjax import copy_verified, read_checksums
 from sphinx.application import Sphinx
 from traitlets.config import Config
@@ -248,23 +251,33 @@ def executed(app: Sphinx, page: str) -> nbformat.NotebookNode:
         return notebook
 
 
-def write_deck(app: Sphinx, page: str, plain: Text, folder: Path) -> None:
-    """Write the deck of one executed chapter."""
-    from nbconvert import SlidesExporter
+class DeckExporter(SlidesExporter):
+    """nbconvert's exporter without what takes it most of its time: the finished deck is not parsed once more, and the
+    chapters' own HTML is not searched for foreign tags."""
 
+    def __init__(self) -> None:
+        config = Config()
+        config.TagRemovePreprocessor.enabled = True
+        config.TagRemovePreprocessor.remove_input_tags = {"no-input"}
+        super().__init__(
+            config=config,
+            template_name="deck",
+            extra_template_basedirs=[str(HERE)],
+            exclude_input_prompt=True,
+            exclude_output_prompt=True,
+            exclude_anchor_links=True,
+        )
+        self.register_filter("highlight_code", Highlight2HTML(pygments_lexer="ipython3", parent=self))
+        self.register_filter("clean_html", lambda text: text)
+
+    def from_notebook_node(self, *arguments: Any, **options: Any) -> tuple[str, dict[str, Any]]:
+        return super(HTMLExporter, self).from_notebook_node(*arguments, **options)
+
+
+def write_deck(app: Sphinx, page: str, plain: Text, exporter: DeckExporter, folder: Path) -> None:
+    """Write the deck of one executed chapter."""
     notebook = Slides(plain).of(executed(app, page))
     notebook.metadata.title, notebook.metadata.page = app.env.titles[page].astext(), page
-    config = Config()
-    config.TagRemovePreprocessor.enabled = True
-    config.TagRemovePreprocessor.remove_input_tags = {"no-input"}
-    exporter = SlidesExporter(
-        config=config,
-        template_name="deck",
-        extra_template_basedirs=[str(HERE)],
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        exclude_anchor_links=True,
-    )
     body, _ = exporter.from_notebook_node(notebook)
     (folder / f"{Path(page).name}.html").write_text(body)
 
@@ -278,9 +291,10 @@ def write_decks(app: Sphinx, error: Exception | None) -> None:
     shutil.copyfile(HERE / "deck" / "deck.css", folder / "deck.css")
     labels = {name: title for name, (_, _, title) in app.env.domains["std"].labels.items()}
     plain = Text(lambda label: labels.get(label) or label.replace("-", " "), authors_by_key(app))
+    exporter = DeckExporter()
     for page in sorted(app.env.found_docs):
         if is_chapter(app, page):
-            write_deck(app, page, plain, folder)
+            write_deck(app, page, plain, exporter, folder)
 
 
 def add_button(app: Sphinx, page: str, template: str, context: dict, tree: object) -> None:

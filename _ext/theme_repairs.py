@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pybtex.plugin import find_plugin, register_plugin
 from sphinx.application import Sphinx
 
 
@@ -10,6 +11,12 @@ def drop_thebe(app: Sphinx) -> None:
     for listeners in app.events.listeners.values():
         listeners[:] = [each for each in listeners if each.handler.__module__ != "sphinx_thebe"]
     app.registry.css_files = [each for each in app.registry.css_files if each[0] != "sphinx-thebe.css"]
+
+
+def keep_citation_backends() -> None:
+    """Register what pybtex would look for anew, in all installed packages, at each citation."""
+    for name in ("docutils", "plaintext"):
+        register_plugin("pybtex.backends", name, find_plugin("pybtex.backends", name), force=True)
 
 
 def mark_references_as_list_items(context: dict) -> None:
@@ -25,6 +32,7 @@ def drop_icon_script(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    keep_citation_backends()
     app.connect("config-inited", lambda app, config: drop_thebe(app))
     app.connect("html-page-context", lambda app, page, template, context, tree: mark_references_as_list_items(context))
     app.connect("build-finished", drop_icon_script)
