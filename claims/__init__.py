@@ -33,7 +33,7 @@ WHOSE = {
     "paper": "Not on the slide; its paper says it.",
     "reader": "Not on the slide; readers easily take it from there.",
 }
-_LOSS = 1e-9  # what a float may be off beyond the digits that the file writes
+_LOSS = 1e-9  # what a float may be off: the code rounds to the digits that the file writes
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,11 @@ def compute(claim: Claim) -> Any:
 
 
 def agrees(computed: Any, stated: Any) -> bool:
-    """Whether a computed value is the stated one, floats to the digits that are written."""
+    """Whether a computed value is the stated one, floats but for what their arithmetic loses."""
     if isinstance(stated, list):
         return isinstance(computed, list) and len(computed) == len(stated) and all(map(agrees, computed, stated))
     if isinstance(stated, float) and isinstance(computed, (int, float)):
-        return abs(computed - stated) <= 0.5 * 10 ** -_decimals(stated) + _LOSS
+        return abs(computed - stated) <= _LOSS * max(1, abs(stated))
     return type(computed) is type(stated) and computed == stated
 
 
@@ -197,8 +197,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
     return value
-
-
-def _decimals(number: float) -> int:
-    mantissa, _, exponent = repr(number).partition("e")
-    return len(mantissa.partition(".")[2]) - int(exponent or 0)

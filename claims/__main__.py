@@ -1,7 +1,7 @@
 """`python -m claims` computes every value of the ledger again and prints a table.
 
 The exit status is 1 if one of them is not what the ledger says. Words given on the command line choose the claims
-whose id contains one of them.
+whose id contains one of them; a word that none contains is an error.
 """
 
 import sys
@@ -12,10 +12,14 @@ from claims import VERDICTS, agrees, claims, compute, load
 
 def main(words: list[str]) -> int:
     """Print a line a claim; return the exit status."""
-    chosen = [claim for _, claim in claims(load()) if not words or any(word in claim.id for word in words)]
-    if not chosen:
-        print(f"no claim's id contains {' or '.join(words)}", file=sys.stderr)
+    if {"-h", "--help"} & set(words):
+        print(__doc__)
+        return 0
+    every = [claim for _, claim in claims(load())]
+    if unknown := [word for word in words if not any(word in claim.id for claim in every)]:
+        print(f"no claim's id contains {' or '.join(unknown)}", file=sys.stderr)
         return 2
+    chosen = [claim for claim in every if not words or any(word in claim.id for word in words)]
     failed = 0
     for claim in chosen:
         if not claim.compute:

@@ -94,8 +94,10 @@ def test_papers_that_the_lecture_names_are_cited() -> None:
         (3, 3, True),
         (3, 4, False),
         (True, 1, False),
-        (0.3333, 0.333, True),
-        (0.334, 0.333, False),
+        (0.1 + 0.2, 0.3, True),
+        (0.3333, 0.333, False),
+        (0.04, 0.0, False),
+        (1e20 / 3 * 3, 1e20, True),
         ([1, [2.0]], [1, [2.0]], True),
         ([1, 2], [1], False),
         (1, 1.0, True),
@@ -118,7 +120,9 @@ def test_command_fails_when_a_value_differs(tmp_path: Path, monkeypatch, capsys)
         ledger.write_text(text + f"compute: {code}, value: 2}}]}}]\n")
         assert command.main([]) == status
         assert word in capsys.readouterr().out
-    assert command.main(["no-such-claim"]) == 2
+    assert command.main(["sum", "no-such-claim"]) == 2
+    assert capsys.readouterr() == ("", "no claim's id contains no-such-claim\n")
+    assert command.main(["--help"]) == 0
 
 
 @pytest.mark.parametrize("fault", ["verdict: maybe", "verdict: holds", "verdict: holds, compute: 1, whose: nobody"])
