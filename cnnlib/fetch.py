@@ -25,14 +25,13 @@ def fetch(
     """
     import hashlib  # all of them here, so that `import cnnlib` stays light
     import http.client
-    import tempfile
     import urllib.request
 
-    to.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.")
+    partial = to.with_name(f".{to.name}.{os.getpid()}")
     try:
+        to.parent.mkdir(parents=True, exist_ok=True)
         digest, done = hashlib.new(algorithm, usedforsecurity=False), 0
-        with os.fdopen(handle, "wb") as out, urllib.request.urlopen(url, timeout=60) as answer:
+        with partial.open("wb") as out, urllib.request.urlopen(url, timeout=60) as answer:
             announced = answer.headers.get("Content-Length")
             of = int(announced) if announced else size
             while block := answer.read(1 << 20):
@@ -40,6 +39,8 @@ def fetch(
                 done += len(block)
                 out.write(block)
                 progress(done, of)
+        if announced and done != int(announced):  # http.client says nothing
+            raise FetchError(f"{url} broke off: {done:,} of {int(announced):,} bytes came. Try again")
         if not digest.hexdigest().startswith(checksum):
             published = f"{checksum}..." if len(checksum) < 2 * digest.digest_size else checksum
             expected = f"{size:,} with {published}" if size else published
@@ -48,7 +49,7 @@ def fetch(
             )
         os.replace(partial, to)
     except (OSError, http.client.HTTPException) as error:
-        raise FetchError(f"{url} could not be fetched: {error}") from error
+        raise FetchError(f"{url} could not be fetched to {to}: {error}") from error
     finally:
-        with contextlib.suppress(FileNotFoundError):  # gone already where all went well
-            os.unlink(partial)
+        with contextlib.suppress(OSError):  # gone already where all went well
+            partial.unlink()

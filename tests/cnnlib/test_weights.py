@@ -184,15 +184,35 @@ def test_a_url_is_fetched_once(server, capsys):
         assert_same(model, {name: array.numpy() for name, array in true.items()})
     assert server.asked == [f"/{path.name}?download=1"] and os.listdir(server.cache) == [path.name]
     assert str(server.cache / path.name) in capsys.readouterr().err
+    (server.folder / "plain").touch()
+    assert (server.cache / path.name).stat().st_mode == (server.folder / "plain").stat().st_mode  # for all to read
 
 
-def test_what_is_not_the_published_file_is_not_kept(server):
+def test_a_cache_that_can_not_be_made(server, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(WeightsError, match="could not be fetched to .*file/cnnlib/weights/net.pth: .*Not a directory"):
+        BUILD["vgg"](weights=f"{server.url}/net.pth")
+
+
+def test_what_is_not_the_published_file_is_not_kept(server, monkeypatch):
     path = named(server.folder, saved(server.folder, tensors(BUILD["vgg"]())))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(WeightsError, match=f"{path.name} is not the published file.*{path.stem[4:]}"):
         BUILD["vgg"](weights=f"{server.url}/{path.name}")
     with pytest.raises(WeightsError, match="could not be fetched.*404"):
         BUILD["vgg"](weights=f"{server.url}/none.pth")
+    path.rename(path.with_name("net.pth"))  # a name that promises no checksum
+
+    def broken_off(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(bytes(10))
+
+    monkeypatch.setattr(server.RequestHandlerClass, "do_GET", broken_off)
+    with pytest.raises(WeightsError, match="net.pth broke off: 10 of 1,000 bytes came"):
+        BUILD["vgg"](weights=f"{server.url}/net.pth")
     with pytest.raises(WeightsError, match="http or https"):
         BUILD["vgg"](weights="ftp://127.0.0.1/net.pth")
     assert os.listdir(server.cache) == []
