@@ -1,4 +1,4 @@
-"""Build a JupyterLab that runs in the browser, with no server, into _build/lite: the chapters that need no torch.
+"""Build a JupyterLab that runs in the browser, with no server, into _build/lite: the chapters that need only cnnlib.
 
 NumPy and matplotlib come from Pyodide's own address when a reader's notebook first imports them, so running needs a
 network; cnnlib and what else it imports are in the site. The packages for this are in requirements-lite.txt and an
@@ -45,9 +45,9 @@ def set_up() -> None:
 
 
 def chapters() -> list[Path]:
-    """The book's chapters that run without torch, which Pyodide doesn't have."""
+    """The book's chapters that need neither torch, which Pyodide doesn't have, nor the race, which no wheel has."""
     found = [path for path in sorted((ROOT / "chapters").glob("*.ipynb")) if not path.name.startswith("homework-")]
-    return [path for path in found if not re.search(r"\btorch\b", code(path))]
+    return [path for path in found if not re.search(r"\btorch\b|^from race ", code(path), flags=re.M)]
 
 
 def code(path: Path) -> str:
