@@ -150,5 +150,26 @@ def test_the_check_finds_what_is_off(tmp_path, monkeypatch):
     results.keep(replace(short, train_loss=1.1 * short.train_loss), path)
     found = CliRunner().invoke(commands.app, ["check", str(path)])
     assert found.exit_code == 1 and "LeNet: loss" in found.output
-    unknown = CliRunner().invoke(commands.app, ["train", "ResNet"])
-    assert unknown.exit_code == 2 and "no network ResNet" in unknown.output
+    results.keep(replace(short, rate=2 * short.rate), path)
+    missing = CliRunner().invoke(commands.app, ["check", str(path)])
+    assert missing.exit_code == 1 and "LeNet: no row" in missing.output
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["train", "ResNet"], "no network ResNet"),
+        (["train", "--to", "nowhere/results.json"], "no folder nowhere"),
+        (["report", "nowhere.json"], "does not exist"),
+        (["check", "nowhere.json"], "does not exist"),
+    ],
+)
+def test_what_is_not_there_is_said_before_anything_is_trained(tmp_path, monkeypatch, arguments, words):
+    from typer.testing import CliRunner
+
+    import race.__main__ as commands
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "run", lambda *_: pytest.fail("trained"))
+    found = CliRunner().invoke(commands.app, arguments)
+    assert found.exit_code == 2 and words in " ".join(found.output.split())
