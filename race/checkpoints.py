@@ -63,10 +63,11 @@ PLANS = {
 
 
 def make(name: str, save: bool, say: Callable[[str], None] = print) -> bool:
-    """Train a checkpoint anew; return whether its accuracy is its card's, or save it. Raises nothing of its own."""
+    """Train a checkpoint anew; return whether its accuracy is its card's, or save it."""
     plan = PLANS[name]
+    under_way = Path("runs") / f"checkpoint-{name}.safetensors"  # an interruption loses no epoch
     started = time.process_time()
-    model, split, curve = train(name, plan, say)
+    model, split, curve = train(plan, under_way, say)
     card = pretrained.Card(
         name=name,
         network=plan.network,
@@ -84,9 +85,11 @@ def make(name: str, save: bool, say: Callable[[str], None] = print) -> bool:
     )
     if save:
         write(model, card)
+        under_way.unlink()
         say(f"{name}: {card.accuracy:.2%}, saved")
         return True
     expected = pretrained.card(name).accuracy
+    under_way.unlink()
     say(f"{name}: {card.accuracy:.2%}, and {expected:.2%} on its card")
     return abs(card.accuracy - expected) <= TOLERANCE
 
@@ -94,8 +97,10 @@ def make(name: str, save: bool, say: Callable[[str], None] = print) -> bool:
 RECIPE = ("epochs", "batch_size", "optimizer", "lr", "weight_decay", "shift", "flip", "first_std")
 
 
-def train(name: str, plan: Plan, say: Callable[[str], None]) -> tuple[Module, data.DataSplit, list[dict[str, Any]]]:
-    """Train the network of a plan; return it, its data and a row for each epoch."""
+def train(
+    plan: Plan, under_way: Path, say: Callable[[str], None]
+) -> tuple[Module, data.DataSplit, list[dict[str, Any]]]:
+    """Train the network of a plan, or go on from the file `under_way`; return it, its data and a row for each epoch."""
     split = getattr(data, plan.data.replace("-", "_"))(**plan.data_options)
     model = getattr(models, plan.network)(seed=plan.seed, **plan.options)
     if plan.network == "alexnet":
@@ -109,7 +114,6 @@ def train(name: str, plan: Plan, say: Callable[[str], None]) -> tuple[Module, da
     else:
         optimizer = optim.SGD(model.parameters(), plan.lr, 0.9, weight_decay=plan.weight_decay, nesterov=True)
     augmentations = [partial(data.shift, pixels=plan.shift)] * (plan.shift > 0) + [data.flip] * plan.flip
-    under_way = Path("runs") / f"checkpoint-{name}.safetensors"  # an interruption loses no epoch
     history = training.fit(
         model,
         split.train,
@@ -126,7 +130,6 @@ def train(name: str, plan: Plan, say: Callable[[str], None]) -> tuple[Module, da
         settings={**asdict(plan)},
         on_epoch=lambda epoch: say(f"epoch {epoch.epoch}: test accuracy {epoch.test_accuracy:.2%}"),
     )
-    under_way.unlink()
     return model.to("cpu").eval(), split, [_rounded(asdict(epoch)) for epoch in history.epochs]
 
 

@@ -87,7 +87,12 @@ def test_a_training_is_compared_with_its_card(tmp_path, monkeypatch):
     few = data.digits()
     few = data.DataSplit(data.Dataset(few.train.images[:500], few.train.labels[:500]), few.test)
     monkeypatch.setattr(data, "digits", lambda: few)
+    with monkeypatch.context() as broken, pytest.raises(OSError):
+        broken.setattr(pretrained, "card", lambda name: open(tmp_path / "no-card"))
+        checkpoints.make("lenet-digits", save=False, say=lines.append)
+    assert lines.pop().startswith("epoch 1:") and not lines
     assert checkpoints.make("lenet-digits", save=False, say=lines.append) is False
+    assert len(lines) == 1, "what was trained before the failure is not trained again"
     assert "98.20% on its card" in lines[-1]
     monkeypatch.setattr(checkpoints, "TOLERANCE", 1)
     assert checkpoints.make("lenet-digits", save=False, say=lines.append) is True
