@@ -19,7 +19,7 @@ from rich.table import Table
 
 from benchmarks.cases import GROUPS, MEMORY
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "latest.json"
 console = Console()
 
 
@@ -88,12 +88,19 @@ def main(
     group: Annotated[list[str] | None, typer.Argument(help=f"which of: {', '.join(GROUPS)} [default: all]")] = None,
     threads: Annotated[int, typer.Option(min=1, help="threads of each process; NumPy's convolutions take 1")] = 2,
     rounds: Annotated[int, typer.Option(min=3, help="how often each side has its turn")] = 9,
-    save: Annotated[bool, typer.Option("--save", help="write the table to benchmarks/results")] = False,
+    save: Annotated[bool, typer.Option("--save", help="write the tables to benchmarks/results")] = False,
 ) -> None:
     """Compare cnnlib with plain torch.nn, torch.optim, and bare matrix products."""
     unknown = set(group or ()) - set(GROUPS)
     if unknown:
         raise typer.BadParameter(f"no group {', '.join(unknown)}; there are {', '.join(GROUPS)}")
+    here, kept = {"machine": machine(), "rounds": rounds}, []
+    if save and RESULTS.exists():
+        before = json.loads(RESULTS.read_text())
+        if here | {"rows": before["rows"]} == before:
+            kept = [row for row in before["rows"] if row["group"] not in (group or GROUPS)]
+        elif group:
+            raise typer.BadParameter("what is saved is of another machine or number of rounds: save all groups anew")
     rows: list[dict] = []
     for name in group or GROUPS:
         unit = "MB" if name in MEMORY else "ms"
@@ -116,10 +123,11 @@ def main(
                 table.add_row(case, side, f"{row['median']:.2f}", f"{row['ratio']:.2f}")
         console.print(table)
     if save:
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / "latest.json"
-        path.write_text(json.dumps({"machine": machine(), "rounds": rounds, "rows": rows}, indent=1) + "\n")
-        console.print(f"saved as {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+        order = list(GROUPS)
+        here["rows"] = sorted(kept + rows, key=lambda row: order.index(row["group"]))
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(here, indent=1) + "\n")
+        console.print(f"saved as {RESULTS.relative_to(RESULTS.parents[2])}")
 
 
 def machine() -> dict[str, str]:
