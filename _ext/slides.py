@@ -105,7 +105,7 @@ def blocks(markdown: str) -> Iterator[tuple[str, str, str]]:
                     if lines[end].startswith("$$") or re.match(r"^#{1,4} ", lines[end]):
                         break
                     end += 1
-                while kind == "list" and end + 1 < len(lines) and re.match(r"^([-*]|\d+\.|  ) ?", lines[end + 1]):
+                while kind == "list" and end + 1 < len(lines) and re.match(r"^([-*] |\d+\. |  )", lines[end + 1]):
                     end += 2
                     while end < len(lines) and lines[end].strip():
                         end += 1

@@ -52,6 +52,12 @@ def test_the_question_formulas_and_lists_are_shown() -> None:
     assert made[-1] == ("-", "- one\n- two")
 
 
+def test_a_paragraph_behind_a_list_is_prose_again() -> None:
+    for prose in ("**Bold** words begin it.", "2.5 is a number.", "*So* it goes."):
+        made = shown(f"## Part\n\n- one\n\n- two\n\n  of two lines\n\n{prose}")
+        assert made[1:] == [("-", "- one\n\n- two\n\n  of two lines"), ("notes", prose)]
+
+
 def test_more_than_fits_goes_on_below() -> None:
     many = "\n".join(f"- point {number}" for number in range(10))
     made = shown("## Part", many, many)
