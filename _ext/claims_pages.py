@@ -132,7 +132,13 @@ def contents(slides: list[Slide]) -> str:
 def check(app: Sphinx) -> None:
     """Compute every value again."""
     for _, claim in claims(load()):
-        if claim.compute and not agrees(found := compute(claim), claim.value):
+        if not claim.compute:
+            continue
+        try:
+            found = compute(claim)
+        except Exception as error:
+            raise ExtensionError(f"claims/lecture.yml: the code of {claim.id} fails: {error!r}") from error
+        if not agrees(found, claim.value):
             raise ExtensionError(f"claims/lecture.yml: {claim.id} says {claim.value}, but its code gives {found}")
 
 

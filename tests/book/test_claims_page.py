@@ -1,15 +1,30 @@
-"""The page of claims in the browser: the buttons choose by verdict, without a script."""
+"""The page of claims: without it right there is no book; in the browser its buttons choose by verdict, no script needed."""
 
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from claims import VERDICTS, claims, load
+from claims import VERDICTS, Claim, Slide, claims, load
 
-pytestmark = pytest.mark.browser
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "_ext"))
+
+import claims_pages  # noqa: E402
 
 
+@pytest.mark.parametrize(
+    ("code", "words"), [("1 + 1", "sum says 3, but its code gives 2"), ("1 / 0", "the code of sum fails: ZeroDivision")]
+)
+def test_a_wrong_ledger_stops_the_build(monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:
+    claim = Claim("sum", "It is three.", "holds", "Why?", "lenet", compute=code, value=3)
+    monkeypatch.setattr(claims_pages, "load", lambda: [Slide("T", ("lenet",), claims=(claim,))])
+    with pytest.raises(claims_pages.ExtensionError, match=words):
+        claims_pages.check(None)
+
+
+@pytest.mark.browser
 def test_verdicts_can_be_chosen(page: Page, address: str) -> None:
     counts = Counter(claim.verdict for _, claim in claims(load()))
     page.goto(f"{address}/chapters/claims.html")
@@ -24,6 +39,7 @@ def test_verdicts_can_be_chosen(page: Page, address: str) -> None:
     expect(shown).to_have_count(counts["dated"])
 
 
+@pytest.mark.browser
 def test_code_of_a_claim_unfolds(page: Page, address: str) -> None:
     page.goto(f"{address}/chapters/claims.html#claim-newton-step")
     claim = page.locator("#claim-newton-step")
