@@ -94,13 +94,8 @@ def main(
     unknown = set(group or ()) - set(GROUPS)
     if unknown:
         raise typer.BadParameter(f"no group {', '.join(unknown)}; there are {', '.join(GROUPS)}")
-    here, kept = {"machine": machine(), "rounds": rounds}, []
-    if save and RESULTS.exists():
-        before = json.loads(RESULTS.read_text())
-        if here | {"rows": before["rows"]} == before:
-            kept = [row for row in before["rows"] if row["group"] not in (group or GROUPS)]
-        elif group:
-            raise typer.BadParameter("what is saved is of another machine or number of rounds: save all groups anew")
+    if save and group:
+        raise typer.BadParameter("what is saved is one run of all groups: leave out their names, or --save")
     rows: list[dict] = []
     for name in group or GROUPS:
         unit = "MB" if name in MEMORY else "ms"
@@ -123,10 +118,8 @@ def main(
                 table.add_row(case, side, f"{row['median']:.2f}", f"{row['ratio']:.2f}")
         console.print(table)
     if save:
-        order = list(GROUPS)
-        here["rows"] = sorted(kept + rows, key=lambda row: order.index(row["group"]))
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(here, indent=1) + "\n")
+        RESULTS.write_text(json.dumps({"machine": machine(), "rounds": rounds, "rows": rows}, indent=1) + "\n")
         console.print(f"saved as {RESULTS.relative_to(RESULTS.parents[2])}")
 
 
