@@ -144,13 +144,24 @@ class Module:
 
         Raises
         ------
+        TypeError
+            If `state` is no mapping.
         ValueError
-            If a name is missing or unexpected or a shape differs; all of them are listed, and nothing is changed.
+            If a name is missing or unexpected, a value is no array or a shape differs; all of them are listed, and
+            nothing is changed.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"state must be a mapping of name -> array, not {type(state).__name__}: state_dict() gives one, and "
+                "models.load_weights(model, path) reads a file"
+            )
         slots = {name: (owner, attribute) for name, owner, attribute in self._slots()}
         wrong = [f"missing: {name}" for name in slots if name not in state]
         wrong += [f"unexpected: {name}" for name in state if name not in slots]
         for name in slots.keys() & state.keys():
+            if not hasattr(state[name], "shape"):
+                wrong.append(f"no array: {name} is of type {type(state[name]).__name__}")
+                continue
             here, there = tuple(getattr(*slots[name]).shape), tuple(state[name].shape)
             if here != there:
                 wrong.append(f"shape of {name}: {there} in the state, {here} in the network")
@@ -227,8 +238,9 @@ def move(array: Array, device: str, channels_last: bool = False) -> Array:
     """Return `array` as a NumPy array ("numpy") or as a torch tensor on "cpu", "cuda" or "cuda:1".
 
     Any array that speaks DLPack is taken. Between NumPy and torch on the CPU memory is shared, not copied.
-    `channels_last` lays out a tensor of four axes so.
+    bfloat16, which NumPy has not, becomes float32 there. `channels_last` lays out a tensor of four axes so.
     """
+    device = str(device)  # torch.device("cpu") will do too
     if device == "numpy":
         return array if isinstance(array, np.ndarray) else _to_numpy(array)
     kind = device.partition(":")[0]
@@ -256,4 +268,7 @@ def as_on(array: Array, like: Array) -> Array:
 
 
 def _to_numpy(array: Array) -> np.ndarray:
-    return array.detach().cpu().numpy() if library(array) == "torch" else np.from_dlpack(array)
+    if library(array) != "torch":
+        return np.from_dlpack(array)
+    tensor = array.detach().cpu()
+    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()

@@ -100,7 +100,17 @@ def _read(path: Path) -> Mapping[str, Array]:
             return load_file(path)
         except SafetensorError as error:
             raise WeightsError(f"{path} is a truncated or damaged safetensors file ({error})") from None
+        except TypeError:  # bfloat16, which NumPy has not
+            return _read_safetensors_by_torch(path)
     return _read_torch(path)
+
+
+def _read_safetensors_by_torch(path: Path) -> Mapping[str, Array]:
+    try:
+        from safetensors.torch import load_file
+    except ModuleNotFoundError:
+        raise WeightsError(f"{path} holds bfloat16, which needs torch: pip install 'cnnlib[torch]'") from None
+    return load_file(path)
 
 
 def _read_torch(path: Path) -> Mapping[str, Array]:

@@ -204,6 +204,30 @@ def test_a_state_that_does_not_fit_changes_nothing(device):
         assert np.array_equal(numpy(array), before[name])
 
 
+def test_what_is_no_state_is_said():
+    model = network()
+    state = model.state_dict() | {"0.bias": [0.0] * 4, "head.bias": None}
+    del state["0.weight"]
+    with pytest.raises(ValueError) as caught:
+        model.load_state_dict(state)
+    said = str(caught.value)
+    assert all(
+        part in said
+        for part in ("missing: 0.weight", "no array: 0.bias is of type list", "head.bias is of type NoneType")
+    )
+    with pytest.raises(TypeError, match=r"a mapping of name -> array, not str: .*load_weights\(model, path\)"):
+        model.load_state_dict("weights.pth")
+
+
+def test_bfloat16_comes_to_numpy_as_float32():
+    values = torch.tensor([1.5, -0.25, 3.0], dtype=torch.bfloat16)
+    assert move(values, "numpy").dtype == np.float32 and move(values, "numpy").tolist() == [1.5, -0.25, 3.0]
+    model = network()
+    state = {name: torch.from_numpy(array).bfloat16() for name, array in model.state_dict().items()}
+    model.load_state_dict(state)
+    assert all(np.array_equal(a, state[name].double().numpy()) for name, a in model.state_dict().items())
+
+
 def test_moving_shares_memory_between_numpy_and_torch():
     model = network()
     weights = model[0].weight.data
@@ -219,6 +243,9 @@ def test_moving_shares_memory_between_numpy_and_torch():
 
 
 def test_moving_keeps_shape_and_refuses_unknown_places():
+    assert models.lenet().to(torch.device("cpu")).parameters()[0].data.device.type == "cpu"
+    with pytest.raises(ValueError, match="not 'None'"):
+        models.lenet().to(None)
     assert tuple(move(np.array(3.0), "cpu").shape) == ()  # a scalar stays a scalar
     with pytest.raises(ValueError, match='"numpy", "cpu" or "cuda", not \'gpu\''):
         network().to("gpu")

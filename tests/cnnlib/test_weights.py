@@ -64,6 +64,15 @@ def test_a_checkpoint_is_a_weight_file(tmp_path):
     assert_same(models.lenet(weights=str(tmp_path / "run.safetensors")), model.state_dict())
 
 
+def test_bfloat16_files(tmp_path):
+    true = {name: tensor.bfloat16() for name, tensor in tensors(BUILD["vgg"](seed=5)).items()}
+    torch.save(true, tmp_path / "net.pth")
+    save_file(true, tmp_path / "net.safetensors")
+    for name in ("net.pth", "net.safetensors"):
+        model = BUILD["vgg"](weights=tmp_path / name)
+        assert_same(model, {key: tensor.float().numpy() for key, tensor in true.items()})
+
+
 def test_files_from_before_batches_were_counted(tmp_path):
     true = tensors(BUILD["googlenet"](seed=5))
     older = {name: tensor for name, tensor in true.items() if "num_batches_tracked" not in name}
