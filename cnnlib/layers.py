@@ -11,6 +11,20 @@ from cnnlib.functional.geometry import Pair, pair
 from cnnlib.module import Layer, Parameter, Product
 
 
+def at_least_one(**counts: int) -> None:
+    """Raise TypeError unless the named numbers are ints, ValueError unless they are at least 1."""
+    for name, count in counts.items():
+        if not hasattr(count, "__index__") or isinstance(count, bool):
+            raise TypeError(f"{name} must be an int, not {count!r}")
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, not {count}")
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f'dtype must be "float32" or "float64", not {dtype!r}')
+
+
 class _Weighted(Layer):
     """A layer with a weight, and perhaps a bias for each output."""
 
@@ -26,8 +40,7 @@ class _Weighted(Layer):
         rng: "np.random.Generator | None",
         init: I.Initializer | None,
     ) -> None:
-        if dtype not in ("float32", "float64"):
-            raise ValueError(f'dtype must be "float32" or "float64", not {dtype!r}')
+        _check_dtype(dtype)
         rng = rng or np.random.default_rng(0)
         self.weight = Parameter((init or I.uniform_fan_in)(rng, shape, dtype))
         self.bias = None
@@ -70,9 +83,10 @@ class Conv2d(_Weighted):
         rng: "np.random.Generator | None" = None,
         init: I.Initializer | None = None,
     ) -> None:
+        at_least_one(in_channels=in_channels, out_channels=out_channels, groups=groups)
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels < 1 or groups < 1 or channels % groups:
-                raise ValueError(f"{name}={channels} must be positive and divisible by groups={groups}")
+            if channels % groups:
+                raise ValueError(f"{name}={channels} must be divisible by groups={groups}: each has as many")
         self.kernel_size = pair("kernel_size", kernel_size, 1)
         self.stride = pair("stride", stride, 1)
         self.padding = pair("padding", padding, 0)
@@ -93,7 +107,8 @@ class Conv2d(_Weighted):
 class SparseConv2d(_Weighted):
     """Convolution in which each filter reads only the channels that `table` lists. See `functional.sparse_conv2d`.
 
-    The weight is (connections, kh, kw).
+    The weight is (connections, kh, kw). Raises ValueError for a table in which a filter reads nothing or a channel's
+    number is negative.
     """
 
     def __init__(
@@ -106,6 +121,8 @@ class SparseConv2d(_Weighted):
         rng: "np.random.Generator | None" = None,
         init: I.Initializer | None = None,
     ) -> None:
+        if not table or not all(table) or min(min(channels) for channels in table) < 0:
+            raise ValueError(f"table must list, for each filter, the numbers of the channels it reads, not {table}")
         self.table = table
         self.kernel_size = pair("kernel_size", kernel_size, 1)
         rng = rng or np.random.default_rng(0)
@@ -140,9 +157,7 @@ class Linear(_Weighted):
         rng: "np.random.Generator | None" = None,
         init: I.Initializer | None = None,
     ) -> None:
-        for name, features in (("in_features", in_features), ("out_features", out_features)):
-            if features < 1:
-                raise ValueError(f"{name} must be at least 1, not {features}")
+        at_least_one(in_features=in_features, out_features=out_features)
         self._draw((out_features, in_features), out_features, bias, dtype, rng, init)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
@@ -284,6 +299,8 @@ class Subsample2d(Layer):
     """
 
     def __init__(self, channels: int, kernel_size: int | Pair = 2, *, dtype: str = "float32") -> None:
+        at_least_one(channels=channels)
+        _check_dtype(dtype)
         self.kernel_size = pair("kernel_size", kernel_size, 1)
         area = self.kernel_size[0] * self.kernel_size[1]
         self.weight = Parameter(np.full(channels, 1 / area, dtype))
@@ -323,6 +340,7 @@ class LocalResponseNorm(Layer):
     def __init__(
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, convention: str = "torch"
     ) -> None:
+        at_least_one(size=size)
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
         self.convention = convention
 
@@ -339,6 +357,10 @@ class BatchNorm2d(Layer):
     buffers = ("running_mean", "running_var", "num_batches_tracked")
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: str = "float32") -> None:
+        at_least_one(num_features=num_features)
+        _check_dtype(dtype)
+        if not (eps >= 0 and 0 <= momentum <= 1):
+            raise ValueError(f"eps must be at least 0 and momentum from 0 to 1, not {eps} and {momentum}")
         self.eps, self.momentum = eps, momentum
         self.weight = Parameter(np.ones(num_features, dtype))
         self.bias = Parameter(np.zeros(num_features, dtype))
@@ -376,6 +398,8 @@ class Dropout(Layer):
     """
 
     def __init__(self, p: float = 0.5, *, rng: "np.random.Generator | None" = None) -> None:
+        if not 0 <= p < 1:
+            raise ValueError(f"p is the probability of dropping a value: 0 <= p < 1, not {p}")
         self.p = p
         self.rng = rng or np.random.default_rng(0)
 

@@ -89,6 +89,8 @@ class AuxiliaryLoss(_Loss):
     """
 
     def __init__(self, weight: float = 0.3) -> None:
+        if not weight >= 0:
+            raise ValueError(f"weight must be at least 0, not {weight}")
         self.weight = weight
 
     def __call__(self, outputs: Array | tuple[Array, ...], labels: Array) -> Array:

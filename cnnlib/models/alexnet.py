@@ -6,7 +6,17 @@ import numpy as np
 
 from cnnlib.containers import Sequential
 from cnnlib.init import kaiming_normal, normal
-from cnnlib.layers import AdaptiveAvgPool2d, Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, ReLU
+from cnnlib.layers import (
+    AdaptiveAvgPool2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    at_least_one,
+)
 from cnnlib.models._weights import load_weights
 from cnnlib.models._width import scaled
 
@@ -39,11 +49,12 @@ def alexnet(
     `width` multiplies the channels and the hidden units; `seed` draws the weights, or `weights` is a file of them (a
     path or a URL, such as torchvision's alexnet-owt-7be5be79.pth), see `models.load_weights`.
 
-    Raises ValueError for an unknown variant. Source: Krizhevsky et al. 2012, sections 3 and 5 (padding as in Caffe's
-    bvlc_alexnet); Krizhevsky 2014.
+    Raises ValueError for an unknown variant or numbers below 1. Source: Krizhevsky et al. 2012, sections 3 and 5
+    (padding as in Caffe's bvlc_alexnet); Krizhevsky 2014.
     """
     if variant not in ("paper", "torchvision"):
         raise ValueError(f'variant must be "paper" or "torchvision", not {variant!r}')
+    at_least_one(num_classes=num_classes, in_channels=in_channels, maps=maps)
     build = _paper if variant == "paper" else _torchvision
     network = build(num_classes, in_channels, seed, dtype, width, stride, maps)
     if weights is not None:

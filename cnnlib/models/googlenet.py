@@ -20,6 +20,7 @@ from cnnlib.layers import (
     LocalResponseNorm,
     MaxPool2d,
     ReLU,
+    at_least_one,
 )
 from cnnlib.models._weights import load_weights
 from cnnlib.models._width import scaled
@@ -155,10 +156,11 @@ def googlenet(
     with ImageNet's mean and deviation: `transform_input` converts the latter into the former as the first layer, as
     torchvision does. It is on by default for torchvision's variant with `weights`, and off otherwise.
 
-    Raises ValueError for an unknown variant. Source: Szegedy et al. 2014, table 1 and section 5.
+    Raises ValueError for an unknown variant or numbers below 1. Source: Szegedy et al. 2014, table 1 and section 5.
     """
     if variant not in ("paper", "torchvision"):
         raise ValueError(f'variant must be "paper" or "torchvision", not {variant!r}')
+    at_least_one(num_classes=num_classes, in_channels=in_channels)
     paper, start = variant == "paper", {"dtype": dtype, "rng": np.random.default_rng(seed), "init": kaiming_normal}
 
     def unit(inputs: int, outputs: int, size: int, stride: int = 1) -> Sequential:

@@ -6,7 +6,18 @@ import numpy as np
 
 from cnnlib.containers import Sequential
 from cnnlib.init import lecun_uniform, xavier_uniform
-from cnnlib.layers import RBF, AvgPool2d, Conv2d, Flatten, Linear, ScaledTanh, SparseConv2d, Subsample2d, Tanh
+from cnnlib.layers import (
+    RBF,
+    AvgPool2d,
+    Conv2d,
+    Flatten,
+    Linear,
+    ScaledTanh,
+    SparseConv2d,
+    Subsample2d,
+    Tanh,
+    at_least_one,
+)
 from cnnlib.models._digit_codes import digit_codes
 from cnnlib.models._weights import load_weights
 from cnnlib.models._width import scaled
@@ -64,11 +75,12 @@ def lenet(
     Bengio's, biases at 0; `seed` draws them, or `weights` is a file of them, see `models.load_weights`. `width`
     multiplies the channels of the modern network.
 
-    Raises ValueError for an unknown variant, and for what the 1998 network is not: another width, number of classes
-    than 10 or channels than 1. Source: LeCun et al. 1998, section II-B.
+    Raises ValueError for an unknown variant or numbers below 1, and for what the 1998 network is not: another width,
+    number of classes than 10 or channels than 1. Source: LeCun et al. 1998, section II-B.
     """
     if variant not in ("modern", "1998"):
         raise ValueError(f'variant must be "modern" or "1998", not {variant!r}')
+    at_least_one(num_classes=num_classes, in_channels=in_channels)
     if variant == "1998" and (num_classes, in_channels, width) != (10, 1, 1.0):
         raise ValueError(
             "LeNet-5 of 1998 reads 1 channel, knows 10 digits by their bitmaps and has width 1, not "

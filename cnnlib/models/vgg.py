@@ -6,7 +6,17 @@ import numpy as np
 
 from cnnlib.containers import Sequential
 from cnnlib.init import kaiming_normal
-from cnnlib.layers import AdaptiveAvgPool2d, Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, ReLU
+from cnnlib.layers import (
+    AdaptiveAvgPool2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    at_least_one,
+)
 from cnnlib.models._weights import load_weights
 from cnnlib.models._width import scaled
 from cnnlib.module import Module
@@ -43,10 +53,12 @@ def vgg(
     shallow ones. `width` multiplies the channels and the hidden units; `seed` draws the weights, or `weights` is a file
     of them (a path or a URL, such as torchvision's vgg16-397923af.pth), see `models.load_weights`.
 
-    Raises ValueError for an unknown configuration. Source: Simonyan & Zisserman 2015, table 1 and section 2.
+    Raises ValueError for an unknown configuration or numbers below 1. Source: Simonyan & Zisserman 2015, table 1 and
+    section 2.
     """
     if config not in CONFIGURATIONS:
         raise ValueError(f"config must be one of {', '.join(CONFIGURATIONS)}, not {config!r}")
+    at_least_one(num_classes=num_classes, in_channels=in_channels, maps=maps)
     start = {"dtype": dtype, "rng": np.random.default_rng(seed), "init": kaiming_normal}
     layers: list[Module] = []
     channels = in_channels

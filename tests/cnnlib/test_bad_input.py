@@ -215,13 +215,41 @@ def test_a_remainder_is_no_error(engine):
         (lambda: layers.Conv2d(4, 8, 0), ["kernel_size", "at least 1"]),
         (lambda: layers.Linear(0, 8), ["in_features"]),
         (lambda: layers.MaxPool2d(2, stride=0), ["stride", "at least 1"]),
+        (lambda: layers.SparseConv2d(((0,), ()), 5), ["table"]),
+        (lambda: layers.SparseConv2d(((0,), (-1,)), 5), ["table", "-1"]),
+        (lambda: layers.SparseConv2d((), 5), ["table"]),
+        (lambda: layers.BatchNorm2d(0), ["num_features"]),
+        (lambda: layers.BatchNorm2d(3, eps=-1), ["eps", "-1"]),
+        (lambda: layers.BatchNorm2d(3, momentum=2), ["momentum", "2"]),
+        (lambda: layers.BatchNorm2d(3, dtype="int32"), ["float32", "int32"]),
+        (lambda: layers.Subsample2d(0), ["channels"]),
+        (lambda: layers.LocalResponseNorm(0), ["size"]),
+        (lambda: layers.Dropout(1.5), ["0 <= p < 1", "1.5"]),
+        (lambda: losses.AuxiliaryLoss(float("nan")), ["weight", "nan"]),
         (lambda: cnnlib.models.lenet("ancient"), ["ancient"]),
+        (lambda: cnnlib.models.lenet(num_classes=0), ["num_classes", "at least 1"]),
+        (lambda: cnnlib.models.alexnet(maps=0), ["maps", "at least 1"]),
+        (lambda: cnnlib.models.vgg(in_channels=-3), ["in_channels", "-3"]),
+        (lambda: cnnlib.models.googlenet(num_classes=0), ["num_classes"]),
+        (lambda: cnnlib.models.lenet(width=float("inf")), ["width", "positive", "inf"]),
+        (lambda: cnnlib.models.lenet(width="2"), ["width", "'2'"]),
     ],
 )
 def test_layers_that_can_not_be(build, parts):
     with pytest.raises(ValueError) as caught:
         build()
     assert all(part in str(caught.value) for part in parts), caught.value
+
+
+@pytest.mark.parametrize("number", [2.5, "10", None, True])
+def test_numbers_of_things_are_ints(number):
+    for build in (
+        lambda: layers.Conv2d(number, 6, 5),
+        lambda: layers.Linear(6, number),
+        lambda: cnnlib.models.vgg11(num_classes=number),
+    ):
+        with pytest.raises(TypeError, match=f"must be an int, not {number!r}"):
+            build()
 
 
 def test_a_loss_backward_needs_a_loss():
