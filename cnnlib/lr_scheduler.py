@@ -1,7 +1,13 @@
-"""How the learning rate changes while training goes on: `scheduler.step()` after each epoch. Names are torch's."""
+"""How the learning rate changes while training goes on: `scheduler.step()` after each epoch. Names are torch's.
+
+All of them raise ValueError for a factor or a rate that is negative, infinite or NaN, and for numbers of epochs that
+are none.
+"""
 
 import math
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 from cnnlib.optim import Optimizer
 
@@ -29,8 +35,8 @@ class StepLR(LRScheduler):
     """Multiply the rate by `gamma` every `step_size` epochs."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        if step_size < 1:
-            raise ValueError(f"step_size is a number of epochs, at least 1, not {step_size}")
+        _check_epochs("step_size", step_size)
+        _check_at_least_zero("gamma", gamma)
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
 
@@ -45,6 +51,7 @@ class MultiStepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        _check_at_least_zero("gamma", gamma)
         self.milestones, self.gamma = list(milestones), gamma
         if self.milestones != sorted(self.milestones) or min(self.milestones, default=1) < 1:
             raise ValueError(f"milestones must be epochs from 1 on, in order, not {self.milestones}")
@@ -58,6 +65,7 @@ class ExponentialLR(LRScheduler):
     """Multiply the rate by `gamma` every epoch."""
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        _check_at_least_zero("gamma", gamma)
         self.gamma = gamma
         super().__init__(optimizer)
 
@@ -74,8 +82,8 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
-        if T_max < 1:
-            raise ValueError(f"T_max is a number of epochs, at least 1, not {T_max}")
+        _check_epochs("T_max", T_max)
+        _check_at_least_zero("eta_min", eta_min)
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer)
 
@@ -90,8 +98,9 @@ class LinearLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
     ) -> None:
-        if total_iters < 1:
-            raise ValueError(f"total_iters is a number of epochs, at least 1, not {total_iters}")
+        _check_epochs("total_iters", total_iters)
+        _check_at_least_zero("start_factor", start_factor)
+        _check_at_least_zero("end_factor", end_factor)
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer)
 
@@ -104,9 +113,11 @@ class SequentialLR(LRScheduler):
     """One schedule after the other: warm up, then cosine. Schedule k starts its own count at `milestones[k - 1]`."""
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]) -> None:
-        if not schedulers or len(milestones) != len(schedulers) - 1 or list(milestones) != sorted(milestones):
+        if not schedulers:
+            raise ValueError("there is no schedule to follow: the list is empty")
+        if len(milestones) != len(schedulers) - 1 or list(milestones) != sorted(milestones):
             raise ValueError(
-                f"{len(schedulers)} schedules need {len(schedulers) - 1} epochs between them, in order, "
+                f"{len(schedulers)} schedules need {len(schedulers) - 1} milestones between them, epochs in order, "
                 f"not {milestones}"
             )
         self.schedulers, self.milestones = list(schedulers), list(milestones)
@@ -143,6 +154,10 @@ class ReduceLROnPlateau:
             raise ValueError(f'mode must be "min" or "max", not {mode!r}')
         if not 0 < factor < 1:
             raise ValueError(f"factor must be between 0 and 1, not {factor}: the rate is to fall")
+        _check_epochs("patience", patience, 0)
+        _check_epochs("cooldown", cooldown, 0)
+        _check_at_least_zero("threshold", threshold)
+        _check_at_least_zero("min_lr", min_lr)
         self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
         self.threshold, self.cooldown, self.min_lr = threshold, cooldown, min_lr
         self.best = math.inf if mode == "min" else -math.inf
@@ -165,3 +180,13 @@ class ReduceLROnPlateau:
         if self.mode == "min":
             return figure < self.best * (1 - self.threshold)
         return figure > self.best * (1 + self.threshold)
+
+
+def _check_epochs(name: str, value: Any, least: int = 1) -> None:
+    if not (isinstance(value, Real) and value >= least):
+        raise ValueError(f"{name} is a number of epochs, at least {least}, not {value!r}")
+
+
+def _check_at_least_zero(name: str, value: Any) -> None:
+    if not (isinstance(value, Real) and 0 <= value < math.inf):
+        raise ValueError(f"{name} must be a number of at least 0, not {value!r}")

@@ -91,7 +91,7 @@ def schedule_settings(
     defaults: dict[str, dict[str, Any]] = {
         "constant": {},
         "step": {"step_size": max(1, epochs // 3), "gamma": 0.1},
-        "multistep": {"milestones": [max(1, epochs * percent // 100) for percent in (60, 85)], "gamma": 0.1},
+        "multistep": {"milestones": [max(1 + warmup, epochs * percent // 100) for percent in (60, 85)], "gamma": 0.1},
         "exponential": {"gamma": 0.95},
         "cosine": {},
         "plateau": {"gamma": 0.1, "patience": 5},
@@ -104,10 +104,13 @@ def schedule_settings(
         try:
             asked["milestones"] = [int(epoch) for epoch in milestones.split(",")]
         except ValueError:
-            raise ValueError(f"--milestones are epochs, as 24,34, not {milestones}") from None
+            raise ValueError(f"--milestones are epochs, as 24,34, not {milestones or 'nothing'}") from None
     for name, value in asked.items():
         if value is not None and name not in known:
             raise ValueError(f"the schedule {schedule} has no {name}: leave --{name.replace('_', '-')} out")
+    if asked["milestones"] and min(asked["milestones"]) <= warmup:
+        when = f"{warmup + 1} on, after the warm-up" if warmup else "1 on"
+        raise ValueError(f"--milestones must be epochs from {when}, not {min(asked['milestones'])}")
     if warmup and schedule is Schedule.plateau:
         raise ValueError("--warmup changes the rate by the epoch, plateau by the loss: take one of them")
     return {

@@ -194,6 +194,10 @@ def test_the_plateau_and_numbers_that_do_not_belong():
         rules.schedule_settings(None, recipe, 6, 1, None, None, None, None)
     with pytest.raises(ValueError, match="--milestones are epochs, as 24,34, not soon"):
         rules.schedule_settings(rules.Schedule.multistep, recipe, 6, 0, None, None, "soon", None)
+    with pytest.raises(ValueError, match="from 4 on, after the warm-up, not 2"):
+        rules.schedule_settings(rules.Schedule.multistep, recipe, 6, 3, None, None, "2,5", None)
+    settings = rules.schedule_settings(rules.Schedule.multistep, recipe, 5, 3, None, None, None, None)
+    assert settings["milestones"] == [4, 4] and rules.make_scheduler(optimizer, settings, 5)
 
 
 # ---- configuration
