@@ -243,7 +243,7 @@ class ImageFolder:
 def statistics(folder: ImageFolder, sample: int = 1000) -> Statistics:
     """Return what is subtracted, divided by and added at random, from `sample` images evenly spread over the folder.
 
-    The pixels are those that an evaluation of the folder sees.
+    The pixels are those that an evaluation of the folder sees. Raises DataFileError if none of them could be read.
     """
     numbers = np.unique(np.linspace(0, len(folder.labels) - 1, min(sample, len(folder.labels))).astype(int))
     count, total, products = 0, np.zeros(3), np.zeros((3, 3))
@@ -251,6 +251,10 @@ def statistics(folder: ImageFolder, sample: int = 1000) -> Statistics:
     for images, _ in folder.read(np.array_split(numbers, -(-len(numbers) // 32))):
         pixels = np.moveaxis(images, -3, 0).reshape(3, -1) * plain[1] + plain[0]
         count, total, products = count + pixels.shape[1], total + pixels.sum(1), products + pixels @ pixels.T
+    if not count:
+        raise DataFileError(
+            f"{folder.root}: none of {len(numbers)} images could be read, so there is nothing to measure"
+        )
     mean = total / count
     covariance = products / count - np.outer(mean, mean)
     eigenvalues, eigenvectors = np.linalg.eigh(covariance)

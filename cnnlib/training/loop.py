@@ -181,6 +181,8 @@ class _Step:
                 right = int((self.criterion.predict(outputs) == targets).sum())
             loss, right, seen, stop = self.world.sum(loss, right, len(labels), stop)
             if not math.isfinite(loss):
+                if not np.isfinite(images).all():
+                    raise ValueError(f"the loss became {loss} {place}: images of it hold NaN or infinite values")
                 raise ValueError(
                     f"the loss became {loss} {place}: the steps are too long for this network. "
                     f"Try a smaller learning rate: lr={self.optimizer.lr / 10:g} instead of {self.optimizer.lr:g}"

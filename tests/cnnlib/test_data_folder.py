@@ -208,6 +208,13 @@ def test_corrupt_files_are_named_and_counted(root):
         assert str(path) in line and "of 3 allowed" in line
 
 
+def test_where_no_image_is_whole_there_is_nothing_to_measure(root):
+    for path in root.glob("*/*"):
+        path.write_bytes(b"")
+    with pytest.raises(DataFileError, match="none of 9 images could be read"):
+        data.statistics(ImageFolder(root, PLAIN, skip_corrupt=9, say=lambda line: None))
+
+
 def test_grey_and_transparent_pictures_are_made_colour(root):
     Image.fromarray(smooth(0)[..., 0]).save(root / "cat" / "0.JPEG")
     Image.fromarray(np.dstack([smooth(1), smooth(1)[..., :1]])).save(root / "cat" / "1.png")

@@ -137,7 +137,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run(device, tmp_path):
     def poison(epoch):
         poisoned[:] = math.nan
 
-    with pytest.raises(ValueError, match=r"the loss became nan in epoch 2, batch 1: .*lr=0.05 instead of 0.5"):
+    with pytest.raises(ValueError, match="the loss became nan in epoch 2, batch 1: images of it hold NaN"):
         training.fit(
             model, Dataset(poisoned, TRAIN.labels), optimizer=optimizer, epochs=3, checkpoint=path, on_epoch=poison
         )
@@ -145,6 +145,10 @@ def test_a_loss_that_is_not_a_number_ends_the_run(device, tmp_path):
     kept = models.lenet(seed=9)
     assert len(training.load_checkpoint(path, kept).epochs) == 1
     assert same(weights(kept), weights(model))
+
+    model.parameters()[0].data[:] = math.nan
+    with pytest.raises(ValueError, match=r"the loss became nan in epoch 1, batch 1: .*lr=0.05 instead of 0.5"):
+        training.fit(model, TRAIN, optimizer=optimizer, epochs=1)
 
 
 @pytest.mark.parametrize(
