@@ -14,6 +14,7 @@ from cnnlib.functional.geometry import Pair
 from cnnlib.functional.linear import LinearCache, check_linear
 from cnnlib.functional.normalization import LocalResponseNormCache, check_local_response_norm
 from cnnlib.functional.pooling import PoolGeometry, pool_geometry
+from cnnlib.kernels import winograd
 from cnnlib.module import Product
 from cnnlib.optim import SGD, Adam, Move
 
@@ -33,6 +34,8 @@ def conv2d(
     g = conv_geometry(x, weight, bias, stride, padding, dilation, groups)
     if _covers_all(g):
         y = torch.nn.functional.linear(x.flatten(1), weight.flatten(1), bias)[:, :, None, None]
+    elif winograd.applies(x, weight, g):
+        y = winograd.conv2d(x, weight, bias, g)
     else:
         y = _aten.convolution(x, weight, bias, g.stride, g.padding, g.dilation, False, (0, 0), groups)
     return y, Conv2dCache(x, weight, bias is not None, g)
@@ -47,6 +50,9 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tupl
         dx = (delta @ weight.flatten(1)).reshape(x.shape) if need_dx else None
         dweight = (delta.T @ x.flatten(1)).reshape(weight.shape)
         return dx, dweight, (delta.sum(0) if has_bias else None)
+    if winograd.applies(x, weight, g):
+        dx, dweight = winograd.conv2d_backward(dy, x, weight, g, need_dx)
+        return dx, dweight, (dy.sum((0, 2, 3)) if has_bias else None)
     return _aten.convolution_backward(
         dy,
         x,
