@@ -39,6 +39,7 @@ test: python system  ## run every test: style, units, notebooks, book, browser, 
 
 release: book  ## write the problem sets' releases, and check that no answer leaks
 	@.venv/bin/python -m autograder release
+	@rm -rf _build/wheel
 	@.venv/bin/python -m pip wheel . --quiet --no-deps --no-build-isolation --wheel-dir _build/wheel
 	@.venv/bin/python -m autograder check --in _build/html --in _build/wheel/cnnlib-*.whl
 

@@ -6,6 +6,7 @@ writes the measured times, and the reading times that the chapters state, into c
 """
 
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -89,6 +90,8 @@ def main() -> None:
     lines = []
     for name, path in chapters().items():
         seconds = round(measured[name]) if name in measured else budgets["chapters"].get(name, {}).get("seconds")
+        if seconds is None:
+            sys.exit(f"{name} was never run: `make book` first")
         lines.append(f"  {name}: {{seconds: {seconds}, reading_minutes: {stated_times(text(path))[0]}}}\n")
     BUDGETS.write_text(f"{head}\nchapters:\n{''.join(lines)}")
 

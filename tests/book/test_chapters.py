@@ -100,6 +100,21 @@ def test_the_budget_file_has_every_chapter(budgets: dict) -> None:
     assert list(budgets["chapters"] or {}) == list(course.chapters()), "write it by: python tools/course.py"
 
 
+def test_a_chapter_that_was_never_run_gets_no_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "budgets.yml"
+    file.write_text("limits: {}\n\nchapters:\n  lenet: {seconds: 9, reading_minutes: 40}\n")
+    before = file.read_text()
+    monkeypatch.setattr(course, "BUDGETS", file)
+    monkeypatch.setattr(course, "measured_seconds", lambda: {"lenet": 8.8})
+    with pytest.raises(SystemExit, match="learning-rate was never run: `make book` first"):
+        course.main()
+    assert file.read_text() == before
+    monkeypatch.setattr(course, "measured_seconds", lambda: dict.fromkeys(course.chapters(), 7.3))
+    course.main()
+    written = yaml.safe_load(file.read_text())
+    assert list(written["chapters"]) == list(course.chapters()) and written["chapters"]["lenet"]["seconds"] == 7
+
+
 def test_the_time_line_agrees_with_the_budget(budgets: dict) -> None:
     """The same reading time; a running time that holds on a machine half as fast again as the measured one."""
     wrong = []
