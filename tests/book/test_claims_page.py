@@ -1,4 +1,4 @@
-"""The page of claims: without it right there is no book; in the browser its buttons choose by verdict, no script needed."""
+"""The page of claims: a wrong one stops the build; in the browser buttons choose by verdict, without a script."""
 
 import sys
 from collections import Counter

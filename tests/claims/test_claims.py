@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -32,6 +33,7 @@ NAMED = {
 }
 
 
+@cache
 def book_pages() -> dict[str, str]:
     """The text of every page: Markdown, or the cells of a notebook."""
     texts = {path.stem: path.read_text() for path in (ROOT / "chapters").glob("*.md")}
@@ -40,6 +42,7 @@ def book_pages() -> dict[str, str]:
     return texts
 
 
+@cache
 def labels() -> set[str]:
     return {label for text in book_pages().values() for label in re.findall(r"^\(([\w-]+)\)=$", text, re.M)}
 
