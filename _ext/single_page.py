@@ -6,8 +6,6 @@ from sphinx.application import Sphinx
 def share_with_single_page(app: Sphinx) -> None:
     handlers = app.registry.translation_handlers
     handlers["singlehtml"] = handlers.get("html", {}) | handlers.get("singlehtml", {})
-    if app.builder.name == "singlehtml":
-        app.set_html_assets_policy("always")  # MathJax is asked for by other chapters' formulas than the first page's
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
