@@ -147,7 +147,9 @@ def train(
     """
     where = place(engine, device)
     checkpoint = checkpoint or Path("runs") / f"{network}-{data}.safetensors"
-    for path in (checkpoint, log):
+    for path, example in ((checkpoint, "run.safetensors"), (log, "run.csv")):
+        if path is not None and path.is_dir():
+            raise ValueError(f"{path} is a folder: name a file, as {path / example}")
         if path is not None and path.exists() and not (resume or overwrite):
             raise ValueError(f"{path} exists: --resume goes on from it, --overwrite starts anew over it")
     recipe = NETWORKS[network].recipe_for(data)
@@ -189,7 +191,7 @@ def train(
             **rate,
             **loaded.settings,
         }
-        logs = [CSVLog(log, overwrite)] if log and first else []
+        logs = [CSVLog(log)] if log and first else []
         logs += [TensorBoardLog(tensorboard)] if tensorboard and first else []
         for one in logs:
             at_end.callback(one.close)

@@ -19,13 +19,16 @@ class CSVLog:
     Whatever state the file was left in, it holds each epoch once afterwards.
     """
 
-    def __init__(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Raise ValueError if there is a file with other columns, which may be somebody's, unless `overwrite`."""
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raise ValueError if there is a file with other columns: it may be somebody's."""
         self.path = Path(path)
-        if not overwrite and self.path.exists():
-            with self.path.open(newline="") as file:
+        if self.path.exists():
+            with self.path.open(newline="", errors="replace") as file:
                 if (found := next(csv.reader(file), COLUMNS)) != COLUMNS:
-                    raise ValueError(f"{path} is no log of a run: its columns are {', '.join(found)[:80]}")
+                    raise ValueError(
+                        f"{path} is no log of a run, and is left as it is: its columns are {', '.join(found)[:80]}. "
+                        "Name another file"
+                    )
 
     def start(self, history: History) -> None:
         """Write the epochs so far in the place of what is there, all of it or nothing."""

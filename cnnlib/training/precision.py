@@ -39,7 +39,8 @@ class Precision:
             return
         first = model.parameters()[0].data
         if library(first) != "torch" or str(first.dtype) != "torch.float32":
-            raise ValueError(f"{name} arithmetic needs the torch engine and float32 weights, not {first.dtype}")
+            found = f"{library(first)}'s {str(first.dtype).removeprefix('torch.')}"
+            raise ValueError(f"{name} arithmetic needs the torch engine and float32 weights, not {found}")
         import torch
 
         self._dtype = getattr(torch, name)

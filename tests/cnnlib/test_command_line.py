@@ -85,6 +85,13 @@ def test_a_killed_run_resumes_to_the_same_weights(short_runs):
         ),
         (["--checkpoint", "none", "--resume"], ["there is no checkpoint none"]),
         (["--checkpoint", "cut", "--resume"], ["cut is truncated or no safetensors file"]),
+        (["--checkpoint", "."], ["is a folder: name a file, as run.safetensors"]),
+        (["--log", "."], ["is a folder: name a file, as run.csv"]),
+        (
+            ["--checkpoint", "other", "--log", "cut", "--overwrite", "--epochs", "1"],
+            ["cut is no log of a run", "left as it is"],
+        ),
+        (["--checkpoint", "other", "--amp", "bfloat16"], ["the torch engine", "not numpy's float32"]),
         (["--checkpoint", "cut/c", "--epochs", "1"], ["cut/c could not be written"]),
         (["--device", "cuda"], ["--device cuda needs --engine torch"]),
         (["--data", "mnist"], ["MNIST is not in data/mnist", "train-images-idx3-ubyte.gz"]),

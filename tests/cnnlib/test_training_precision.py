@@ -144,7 +144,7 @@ def test_precisions_that_can_not_be():
         Precision(small(), "int8")
     with pytest.raises(ValueError, match="needs the torch engine and float32 weights"):
         Precision(models.lenet(), "bfloat16")
-    with pytest.raises(ValueError, match="not torch.float64"):
+    with pytest.raises(ValueError, match="not torch's float64"):
         Precision(models.lenet(dtype="float64").to("cpu"), "bfloat16")
     model = small()
     with pytest.raises(ValueError, match="Nesterov has moved ahead"):

@@ -176,9 +176,11 @@ def test_a_csv_log_has_each_epoch_once(tmp_path):
         "3",
     ]
     path.write_text("name,price\napple,1\n")
-    with pytest.raises(ValueError, match="no log of a run: its columns are name, price"):
+    with pytest.raises(ValueError, match="no log of a run, and is left as it is: its columns are name, price"):
         CSVLog(path)
-    assert CSVLog(path, overwrite=True).path == path
+    path.write_bytes(bytes(range(128, 256)))
+    with pytest.raises(ValueError, match="no log of a run"):
+        CSVLog(path)
 
 
 def test_without_a_test_set_its_columns_are_empty(tmp_path):
