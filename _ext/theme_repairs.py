@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from myst_nb.core import render, utils
+from nbformat import NotebookNode
 from pybtex.plugin import find_plugin, register_plugin
 from sphinx.application import Sphinx
 
@@ -19,6 +21,20 @@ def keep_citation_backends() -> None:
         register_plugin("pybtex.backends", name, find_plugin("pybtex.backends", name), force=True)
 
 
+def coalesce_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Join what a cell printed: MyST-NB by itself ends a line wherever the kernel happened to pause."""
+    joined, streams = [], {}
+    for output in outputs:
+        name = output.get("name") if output["output_type"] == "stream" else None
+        if name in streams:
+            streams[name]["text"] += output["text"]
+        else:
+            joined.append(NotebookNode(output))
+            if name:
+                streams[name] = joined[-1]
+    return utils.coalesce_streams(joined)
+
+
 def mark_references_as_list_items(context: dict) -> None:
     """Give the bibliography's entries the role that items of a list have; docutils' own was withdrawn from ARIA."""
     context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
@@ -33,6 +49,7 @@ def drop_icon_script(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     keep_citation_backends()
+    render.coalesce_streams = coalesce_streams
     app.connect("config-inited", lambda app, config: drop_thebe(app))
     app.connect("html-page-context", lambda app, page, template, context, tree: mark_references_as_list_items(context))
     app.connect("build-finished", drop_icon_script)
