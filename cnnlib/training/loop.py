@@ -74,13 +74,13 @@ def fit(
         raise ValueError(f"epochs and batch_size must be at least 1, not {epochs} and {batch_size}")
     if checkpoint_every is not None and (checkpoint_every < 1 or checkpoint is None):
         raise ValueError(f"checkpoint_every is a number of batches, and needs a checkpoint: not {checkpoint_every}")
-    if checkpoint is not None and world.rank == 0:
-        check_place(checkpoint)
     history = History()
     if resume:
         if checkpoint is None:
             raise ValueError("resume needs the checkpoint to resume from")
         history = load_checkpoint(checkpoint, model, optimizer, settings)
+    if checkpoint is not None and world.rank == 0:
+        check_place(checkpoint)
     arithmetic = Precision(model, precision, history.loss_scale)
     criterion = criterion or criterion_of(model)
     take = _Step(model, optimizer, criterion, arithmetic, channels_last, world)

@@ -224,6 +224,10 @@ def test_a_run_knows_at_once_that_it_can_not_save(tmp_path):
                 checkpoint=tmp_path / place,
                 on_batch=batches_seen.append,
             )
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        model = models.lenet()
+        where = tmp_path / "mistyped" / "c"
+        fit(model, data, optimizer=optim.SGD(model.parameters()), epochs=1, checkpoint=where, resume=True)
     assert not batches_seen
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"] and not os.listdir(tmp_path / "folder")
 
