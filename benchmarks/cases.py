@@ -108,12 +108,12 @@ def eager_inference(name: str) -> Work:
     return forward
 
 
-def cnnlib_inference(name: str) -> Work:
-    """Return one forward pass in cnnlib, in evaluation mode, with channels_last."""
+def cnnlib_inference(name: str, channels_last: bool = False) -> Work:
+    """Return one forward pass in cnnlib, in evaluation mode."""
     from cnnlib.module import move
 
-    model, images = network(name).to("cpu", channels_last=True).eval(), move(batch(name)[0], "cpu", True)
-    return partial(model, images)
+    model = network(name).to("cpu", channels_last).eval()
+    return partial(model, move(batch(name)[0], "cpu", channels_last))
 
 
 def _convolution(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
@@ -306,7 +306,12 @@ GROUPS: dict[str, dict[str, dict[str, Callable[[], Work]]]] = {
         "lenet": {"torch.nn": partial(eager_step, "lenet"), "cnnlib on NumPy": partial(cnnlib_step, "lenet", "numpy")}
     },
     "inference": {
-        name: {"torch.nn": partial(eager_inference, name), "cnnlib": partial(cnnlib_inference, name)} for name in BATCH
+        name: {
+            "torch.nn": partial(eager_inference, name),
+            "cnnlib": partial(cnnlib_inference, name),
+            "cnnlib, channels_last": partial(cnnlib_inference, name, channels_last=True),
+        }
+        for name in BATCH
     },
     "convolution on NumPy": {
         name: {

@@ -19,6 +19,10 @@ def library(array: Array) -> str:
     return type(array).__module__.partition(".")[0]
 
 
+_passed: dict[tuple[type, Any], ModuleType] = {}
+"""Types and dtypes that have passed `check_arrays`, with their namespaces: most calls bring nothing new."""
+
+
 def check_arrays(**arrays: Array) -> ModuleType:
     """Hold the named arrays to one library, one device and one floating dtype; return their namespace.
 
@@ -33,6 +37,9 @@ def check_arrays(**arrays: Array) -> ModuleType:
     """
     given = {name: array for name, array in arrays.items() if array is not None}
     first, reference = next(iter(given.items()))
+    kind = type(reference), getattr(reference, "dtype", None)
+    if kind in _passed and all(_alike(array, reference) for array in given.values()):
+        return _passed[kind]
     for name, array in given.items():
         if not hasattr(array, "shape") or not hasattr(array, "dtype"):
             raise TypeError(f"{name} must be an array, not {type(array).__name__}: use numpy.asarray(...)")
@@ -57,6 +64,7 @@ def check_arrays(**arrays: Array) -> ModuleType:
                 f"arrays lie on different devices: {first} on {reference.device}, {name} on {array.device}. "
                 f'Move one of them: model.to("cpu"), or tensor.to(device)'
             )
+    _passed[kind] = xp
     return xp
 
 
@@ -78,6 +86,10 @@ def check_rank(name: str, array: Array, axes: str) -> None:
             f"{name} must have {len(axes)} axes ({', '.join(axes)}), but its shape {tuple(array.shape)} has "
             f"{len(array.shape)}"
         )
+
+
+def _alike(array: Array, reference: Array) -> bool:
+    return type(array) is type(reference) and (array.dtype, array.device) == (reference.dtype, reference.device)
 
 
 def _short(dtype: Any) -> str:

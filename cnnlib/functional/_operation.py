@@ -22,10 +22,12 @@ class operation:  # noqa: N801  (used as a decorator)
     def __init__(self, reference: Callable[..., Any]) -> None:
         self.reference = reference
         self._dispatch = singledispatch(reference)
+        self._found: dict[type, Callable[..., Any]] = {}
         update_wrapper(self, reference)
 
     def kernel(self, array_type: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register the decorated function as what runs on arrays of `array_type`."""
+        self._found.clear()
         return self._dispatch.register(array_type)
 
     def __call__(self, array: Any, *args: Any, **kwargs: Any) -> Any:
@@ -38,8 +40,11 @@ class operation:  # noqa: N801  (used as a decorator)
         return self._for(array)(instance, array, *args, **kwargs)
 
     def _for(self, array: Any) -> Callable[..., Any]:
-        name = library(array)
-        if name in _waiting:
-            importlib.import_module(_waiting[name])
-            _waiting.pop(name, None)
-        return self._dispatch.dispatch(type(array))
+        kind = type(array)
+        if kind not in self._found:
+            name = library(array)
+            if name in _waiting:
+                importlib.import_module(_waiting[name])
+                _waiting.pop(name, None)
+            self._found[kind] = self._dispatch.dispatch(kind)
+        return self._found[kind]

@@ -1,6 +1,7 @@
 """Where a window may stand: output sizes, and what to do when nothing fits."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from cnnlib.functional._arrays import Array
@@ -26,6 +27,8 @@ def pair(name: str, value: int | tuple[int, int], minimum: int) -> Pair:
 
     Raises TypeError for what is not an int or two ints, ValueError below `minimum`.
     """
+    if type(value) is int and value >= minimum:  # what nearly every call brings
+        return value, value
     values = (value, value) if _is_int(value) else value
     if not (isinstance(values, (tuple, list)) and len(values) == 2 and all(_is_int(v) for v in values)):
         raise TypeError(f"{name} must be an int or a pair of ints (vertical, horizontal), not {value!r}")
@@ -92,6 +95,7 @@ def _what_fits(size: int, kernel_size: int, padding: int, dilation: int) -> list
     return fits
 
 
+@lru_cache(maxsize=1024)
 def output_shape(
     spatial: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool = False
 ) -> Pair:
