@@ -18,8 +18,10 @@ first, so that both sides of the formula's products are plain matrix products.
 Source: Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", sections 4.1 and 4.3.
 """
 
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
+from math import prod
 
 import torch
 from torch.nn.functional import pad
@@ -52,8 +54,27 @@ G = (
 )
 
 TILE, WINDOW = 4, 6
-SCRATCH = 12 << 20
+SCRATCH = 2 << 20
 """Bytes of an array for the windows of one piece of work: a few of them fit into a processor's cache."""
+ENOUGH = 128
+"""Windows that make a piece even if it gets larger by that: with fewer, preparing the filters costs too much."""
+
+
+class _Scratch(threading.local):
+    """Arrays that each piece of work uses again, by name: a fresh one would cost more than what is written into it."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, torch.dtype], Array] = {}
+
+    def __call__(self, name: str, like: Array, *shape: int) -> Array:
+        """Return an array of that shape, with anything in it."""
+        needed, kind = prod(shape), (name, like.dtype)
+        if kind not in self.kept or len(self.kept[kind]) < needed:
+            self.kept[kind] = like.new_empty(needed)
+        return self.kept[kind][:needed].view(shape)
+
+
+_scratch = _Scratch()
 
 
 def applies(x: Array, weight: Array, g: ConvGeometry) -> bool:
@@ -63,8 +84,8 @@ def applies(x: Array, weight: Array, g: ConvGeometry) -> bool:
     if not (small and exact and x.stride(1) == 1):
         return False
     pairs = weight.shape[0] // g.groups * weight.shape[1]  # of a channel and a filter
-    rows, columns = _tiles(g.outputs)
-    return pairs >= 64 * 128 and x.shape[0] * rows * columns >= 96
+    tiles, outputs = prod(_tiles(g.outputs)), prod(g.outputs)
+    return pairs >= 64 * 128 and x.shape[0] * tiles >= 32 and outputs >= 0.75 * TILE**2 * tiles
 
 
 def conv2d(x: Array, weight: Array, bias: Array | None, g: ConvGeometry) -> Array:
@@ -93,8 +114,10 @@ def _filter(x: Array, weight: Array, bias: Array | None, padding: Pair, y: Array
     for images, first, last in _pieces(len(x), rows, columns, x.shape[3] * x.element_size()):
         values = _values(x[images], first, last, columns, padding)
         for some in _blocks(weight, values):
-            products = torch.bmm(values, _filter_values(weight[some]).transpose(1, 2))
-            tiles = _both_ways(a_t, products).reshape(TILE, TILE, -1, last - first, columns, products.shape[2])
+            filters = _filter_values(weight[some])
+            products = _scratch("products", x, WINDOW**2, values.shape[1], filters.shape[1])
+            torch.bmm(values, filters.transpose(1, 2), out=products)
+            tiles = _both_ways(a_t, products, "windows").view(TILE, TILE, -1, last - first, columns, products.shape[2])
             tiles = tiles.permute(2, 3, 0, 4, 1, 5)  # (N, rows, 4, columns, 4, filters)
             out = y[images, TILE * first : TILE * last, :, some]
             if out.shape[1:3] == (TILE * (last - first), TILE * columns):
@@ -114,18 +137,19 @@ def _spread(dy: Array, x: Array, weight: Array, padding: Pair, dx: Array | None,
         if dx is not None and first == 0:  # windows overlap: what they ask for is added up, a window's rim included
             framed = x.new_zeros(len(x[images]), rows + 1, TILE, columns + 1, TILE, x.shape[3])
         values = _values(x[images], first, last, columns, padding)
-        asked = torch.empty_like(values) if dx is not None else None
+        asked = None if dx is None else _scratch("asked", x, *values.shape)
         delta = _cut(dy[images], TILE * first, TILE * last, 0, TILE * columns)
         delta = delta.unflatten(1, (-1, TILE)).unflatten(3, (-1, TILE)).permute(2, 4, 0, 1, 3, 5)
         for some in _blocks(weight, values):
-            of_products = _both_ways(a_t.T, delta[..., some]).view(WINDOW**2, values.shape[1], -1)
-            of_filters = _both_ways(g.T, torch.bmm(of_products.transpose(1, 2), values))
+            of_products = _both_ways(a_t.T, delta[..., some], "products").view(WINDOW**2, values.shape[1], -1)
+            of_filters = _scratch("windows", x, WINDOW**2, of_products.shape[2], values.shape[2])
+            of_filters = _both_ways(g.T, torch.bmm(of_products.transpose(1, 2), values, out=of_filters), "windows")
             dweight[some].permute(2, 3, 0, 1).add_(of_filters.view(3, 3, -1, x.shape[3]))
             if asked is not None:
                 beta = 1 if some.start else 0
                 torch.baddbmm(asked, of_products, _filter_values(weight[some]), beta=beta, out=asked)
         if dx is not None:
-            windows = _both_ways(b_t.T, asked).view(WINDOW, WINDOW, -1, last - first, columns, x.shape[3])
+            windows = _both_ways(b_t.T, asked, "windows").view(WINDOW, WINDOW, -1, last - first, columns, x.shape[3])
             windows = windows.permute(2, 3, 0, 4, 1, 5)
             framed[:, first:last, :, :-1] += windows[:, :, :TILE, :, :TILE]
             framed[:, first + 1 : last + 1, :2, :-1] += windows[:, :, TILE:, :, :TILE]
@@ -142,20 +166,27 @@ def _values(x: Array, first: int, last: int, columns: int, padding: Pair) -> Arr
     top, left = padding
     seen = _cut(x, TILE * first - top, TILE * last + 2 - top, left, TILE * columns + 2)
     windows = seen.unfold(1, WINDOW, TILE).unfold(2, WINDOW, TILE).permute(4, 5, 0, 1, 2, 3)
-    return _both_ways(_matrices(x.dtype)[1], windows).view(WINDOW**2, -1, x.shape[3])
+    return _both_ways(_matrices(x.dtype)[1], windows, "values").view(WINDOW**2, -1, x.shape[3])
 
 
 def _filter_values(weight: Array) -> Array:
     """Return G g G^T: (36, filters, channels)."""
     filters, channels = weight.shape[:2]
-    return _both_ways(_matrices(weight.dtype)[2], weight.permute(2, 3, 0, 1)).view(WINDOW**2, filters, channels)
+    g = _matrices(weight.dtype)[2]
+    return _both_ways(g, weight.permute(2, 3, 0, 1), "filters").view(WINDOW**2, filters, channels)
 
 
-def _both_ways(matrix: Array, windows: Array) -> Array:
-    """Return M w M^T for all windows at once; w (k, k, ...) or (k*k, ...) gives (m*m, ...), what follows flattened."""
+def _both_ways(matrix: Array, windows: Array, name: str) -> Array:
+    """Return M w M^T for all windows at once, in a scratch array of that name.
+
+    w (k, k, ...) or (k*k, ...) gives (m*m, ...), what follows flattened.
+    """
     m, k = matrix.shape
-    rows_done = matrix @ windows.reshape(k, -1)
-    return torch.matmul(matrix, rows_done.view(m, k, -1)).view(m * m, -1)
+    if not windows.is_contiguous():
+        windows = _scratch("windows", windows, *windows.shape).copy_(windows)
+    rows = torch.mm(matrix, windows.view(k, -1), out=_scratch("rows", windows, m, windows.numel() // k))
+    both = _scratch(name, windows, m, m, windows.numel() // k**2)
+    return torch.bmm(matrix.expand(m, m, k), rows.view(m, k, -1), out=both).view(m * m, -1)
 
 
 def _cut(a: Array, top: int, bottom: int, left: int, width: int) -> Array:
@@ -166,21 +197,22 @@ def _cut(a: Array, top: int, bottom: int, left: int, width: int) -> Array:
 
 
 def _pieces(images: int, rows: int, columns: int, pixel: int) -> Iterator[tuple[slice, int, int]]:
-    """Yield (images, first row of tiles, last), such that the windows of each, `pixel` bytes wide, fit into SCRATCH."""
-    at_once = max(1, SCRATCH // (WINDOW**2 * columns * pixel))
-    if at_once >= rows:
-        for start, stop in _shares(images, at_once // rows):
+    """Yield (images, first row of tiles, last) of each piece; a pixel of all channels has `pixel` bytes."""
+    windows = max(SCRATCH // (WINDOW**2 * pixel), ENOUGH)
+    if windows >= rows * columns:
+        for start, stop in _shares(images, windows // (rows * columns)):
             yield slice(start, stop), 0, rows
     else:
         for image in range(images):
-            for first, last in _shares(rows, at_once):
+            for first, last in _shares(rows, max(1, windows // columns)):
                 yield slice(image, image + 1), first, last
 
 
 def _blocks(weight: Array, values: Array) -> Iterator[slice]:
-    """Yield filters, so many at once that their values and the products fit into SCRATCH."""
-    longest = max(values.shape[1], values.shape[2]) * values.element_size()
-    for start, stop in _shares(len(weight), max(32, SCRATCH // (WINDOW**2 * longest))):
+    """Yield filters, so many at once that neither their values nor the products need a larger array than `values`."""
+    _, windows, channels = values.shape
+    most = max(values.numel(), SCRATCH // values.element_size()) // (WINDOW**2 * max(windows, channels))
+    for start, stop in _shares(len(weight), max(32, most)):
         yield slice(start, stop)
 
 
