@@ -1,6 +1,7 @@
 """How layers make a network, and how gradients find their way back through it."""
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 from cnnlib.functional._arrays import Array, namespace
 from cnnlib.module import Module
@@ -43,6 +44,9 @@ class Sequential(_Named):
             spare = part.results_are_spare
         return x
 
+    def keep_output(self, y: Array) -> None:
+        self[-1].keep_output(y)
+
     def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
         first, *others = self._parts.values()
         spare = False
@@ -63,7 +67,10 @@ class Concat(_Named):
     def __call__(self, x: Array) -> Array:
         outputs = [part(x) for part in self._parts.values()]
         self._channels = tuple(y.shape[1] for y in outputs)
-        return namespace(x).concat(outputs, axis=1)
+        y = namespace(x).concat(outputs, axis=1)
+        for part, channels in self._shares():
+            part.keep_output(y[:, channels, ...])
+        return y
 
     def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
         if not self._channels:
@@ -73,10 +80,17 @@ class Concat(_Named):
                 f"dy must have the channels of all parts, {' + '.join(map(str, self._channels))} = "
                 f"{sum(self._channels)}, but its shape is {tuple(dy.shape)}"
             )
-        dx, start = None, 0
-        for part, channels in zip(self._parts.values(), self._channels, strict=True):
-            asked = part.backward(dy[:, start : start + channels, ...], need_input_grad)
-            if need_input_grad:
+        dx = None
+        for k, (part, channels) in enumerate(self._shares()):
+            asked = part.backward(dy[:, channels, ...], need_input_grad)
+            if need_input_grad and k > 1:
+                dx += asked  # into the array of the first sum, which is nobody else's
+            elif need_input_grad:
                 dx = asked if dx is None else dx + asked
-            start += channels
         return dx
+
+    def _shares(self) -> Iterator[tuple[Module, slice]]:
+        """Yield each part with its channels of the output."""
+        ends = list(accumulate(self._channels))
+        for part, channels, end in zip(self._parts.values(), self._channels, ends, strict=True):
+            yield part, slice(end - channels, end)

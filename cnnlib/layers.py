@@ -231,6 +231,10 @@ class ReLU(Layer):
     def forward(self, x: Array, inplace: bool = False) -> tuple[Array, Any]:
         return F.relu(x, inplace)
 
+    def keep_output(self, y: Array) -> None:
+        if self._cache is not None:
+            self._cache = y
+
     def gradients(self, dy: Array, cache: Any, need_input_grad: bool, inplace: bool = False) -> Array | None:
         return F.relu_backward(dy, cache, inplace)
 

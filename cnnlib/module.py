@@ -90,6 +90,12 @@ class Module:
         """
         raise NotImplementedError
 
+    def keep_output(self, y: Array) -> None:
+        """Take `y`, equal to the last output, in its place wherever the backward pass needs that: memory for one less.
+
+        Does nothing where the output is not kept.
+        """
+
     def children(self) -> Iterator[tuple[str, "Module"]]:
         """Yield (name, module) for the parts that this module is made of, in forward order."""
         for name, value in vars(self).items():

@@ -159,6 +159,23 @@ def test_the_first_layers_input_gradient_is_left_out(device):
     assert branches.backward(move(np.ones((4, 7, 6, 6)), device), need_input_grad=False) is None
 
 
+def test_an_output_that_was_concatenated_is_kept_once(device):
+    rng = np.random.default_rng(3)
+    deep = Sequential(layers.Conv2d(2, 3, 1, dtype="float64", rng=rng), layers.ReLU())
+    branches = Concat(deep, layers.ReLU()).to(device)
+    x = batch(device)[0]
+    y = branches(x)
+    for kept, own in ((deep[1]._cache, y[:, :3]), (branches[1]._cache, y[:, 3:])):
+        assert np.shares_memory(numpy(kept), numpy(own)) and kept.shape == own.shape
+    dy = y * 0 + 1
+    alone = Sequential(layers.Conv2d(2, 3, 1, dtype="float64", rng=np.random.default_rng(3)), layers.ReLU()).to(device)
+    alone(x)
+    expected = numpy(alone.backward(dy[:, :3])) + (numpy(x) > 0)
+    np.testing.assert_allclose(numpy(branches.backward(dy)), expected, rtol=1e-13, atol=1e-13)
+    branches.eval()(x)
+    assert deep[1]._cache is None and branches[1]._cache is None
+
+
 def test_concat_takes_a_gradient_for_just_its_channels():
     branches = Concat(layers.ReLU(), layers.Tanh())
     branches(np.ones((1, 2, 3, 3)))
