@@ -14,6 +14,9 @@ class _Named(Module):
         self._parts = {str(k): part for k, part in enumerate(parts)} | named
         if not self._parts:
             raise ValueError(f"{type(self).__name__} needs at least one part")
+        for name, part in self._parts.items():
+            if not isinstance(part, Module):
+                raise TypeError(f'{type(self).__name__} takes layers, but part "{name}" is {part!r}')
 
     def children(self) -> Iterator[tuple[str, Module]]:
         yield from self._parts.items()

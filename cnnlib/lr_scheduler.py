@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-from cnnlib.optim import Optimizer
+from cnnlib.optim import Optimizer, check_at_least_zero
 
 
 class LRScheduler:
@@ -36,7 +36,7 @@ class StepLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         _check_epochs("step_size", step_size)
-        _check_at_least_zero("gamma", gamma)
+        check_at_least_zero("gamma", gamma)
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
 
@@ -51,7 +51,7 @@ class MultiStepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
-        _check_at_least_zero("gamma", gamma)
+        check_at_least_zero("gamma", gamma)
         self.milestones, self.gamma = list(milestones), gamma
         if self.milestones != sorted(self.milestones) or min(self.milestones, default=1) < 1:
             raise ValueError(f"milestones must be epochs from 1 on, in order, not {self.milestones}")
@@ -65,7 +65,7 @@ class ExponentialLR(LRScheduler):
     """Multiply the rate by `gamma` every epoch."""
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
-        _check_at_least_zero("gamma", gamma)
+        check_at_least_zero("gamma", gamma)
         self.gamma = gamma
         super().__init__(optimizer)
 
@@ -83,7 +83,7 @@ class CosineAnnealingLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
         _check_epochs("T_max", T_max)
-        _check_at_least_zero("eta_min", eta_min)
+        check_at_least_zero("eta_min", eta_min)
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer)
 
@@ -99,8 +99,8 @@ class LinearLR(LRScheduler):
         self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
     ) -> None:
         _check_epochs("total_iters", total_iters)
-        _check_at_least_zero("start_factor", start_factor)
-        _check_at_least_zero("end_factor", end_factor)
+        check_at_least_zero("start_factor", start_factor)
+        check_at_least_zero("end_factor", end_factor)
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer)
 
@@ -156,8 +156,8 @@ class ReduceLROnPlateau:
             raise ValueError(f"factor must be between 0 and 1, not {factor}: the rate is to fall")
         _check_epochs("patience", patience, 0)
         _check_epochs("cooldown", cooldown, 0)
-        _check_at_least_zero("threshold", threshold)
-        _check_at_least_zero("min_lr", min_lr)
+        check_at_least_zero("threshold", threshold)
+        check_at_least_zero("min_lr", min_lr)
         self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
         self.threshold, self.cooldown, self.min_lr = threshold, cooldown, min_lr
         self.best = math.inf if mode == "min" else -math.inf
@@ -185,8 +185,3 @@ class ReduceLROnPlateau:
 def _check_epochs(name: str, value: Any, least: int = 1) -> None:
     if not (isinstance(value, Real) and value >= least):
         raise ValueError(f"{name} is a number of epochs, at least {least}, not {value!r}")
-
-
-def _check_at_least_zero(name: str, value: Any) -> None:
-    if not (isinstance(value, Real) and 0 <= value < math.inf):
-        raise ValueError(f"{name} must be a number of at least 0, not {value!r}")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 from cnnlib.functional._arrays import Array, namespace
@@ -22,21 +23,32 @@ class Optimizer:
 
     Raises
     ------
+    TypeError
+        If something else than parameters is given.
     ValueError
-        If there are no parameters, one is given twice, or the learning rate or weight decay is negative or NaN.
+        If there are no parameters, one is given twice, or the learning rate or weight decay is no number, negative,
+        infinite or NaN.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
     """Names of the arrays that are remembered for each parameter."""
 
     def __init__(self, parameters: Iterable[Parameter], lr: float, weight_decay: float = 0.0) -> None:
+        if not isinstance(parameters, Iterable):
+            raise TypeError(
+                f"an optimizer needs a list of parameters, not {type(parameters).__name__}: give it model.parameters()"
+            )
         self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError("an optimizer needs parameters, but the list is empty")
+        if others := [p for p in self.parameters if not isinstance(p, Parameter)]:
+            raise TypeError(
+                f"an optimizer moves parameters, not {type(others[0]).__name__}: give it model.parameters()"
+            )
         if len({id(p) for p in self.parameters}) != len(self.parameters):
             raise ValueError("a parameter may be listed once only: it would be moved twice in one step")
-        _check_at_least_zero("lr", lr)
-        _check_at_least_zero("weight_decay", weight_decay)
+        check_at_least_zero("lr", lr)
+        check_at_least_zero("weight_decay", weight_decay)
         self.lr = lr
         self.weight_decay = weight_decay
         self.state: list[dict[str, Array]] = [{} for _ in self.parameters]
@@ -128,7 +140,8 @@ class SGD(Optimizer):
         nesterov: bool = False,
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
-        _check_at_least_zero("momentum", momentum)
+        check_at_least_zero("momentum", momentum)
+        check_at_least_zero("dampening", dampening)
         if nesterov and (momentum == 0 or dampening != 0):
             raise ValueError(
                 f"Nesterov's momentum needs momentum > 0 and dampening = 0, not momentum={momentum}, "
@@ -175,7 +188,7 @@ class Momentum(Optimizer):
         self, parameters: Iterable[Parameter], lr: float = 1e-2, momentum: float = 0.9, weight_decay: float = 0.0
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
-        _check_at_least_zero("momentum", momentum)
+        check_at_least_zero("momentum", momentum)
         self.momentum = momentum
 
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
@@ -201,7 +214,7 @@ class Nesterov(Optimizer):
 
     def __init__(self, parameters: Iterable[Parameter], lr: float = 1e-2, momentum: float = 0.9) -> None:
         super().__init__(parameters, lr)
-        _check_at_least_zero("momentum", momentum)
+        check_at_least_zero("momentum", momentum)
         self.momentum = momentum
         self._ahead = False
 
@@ -256,7 +269,7 @@ class Adagrad(Optimizer):
             ("initial_accumulator_value", initial_accumulator_value),
             ("eps", eps),
         ):
-            _check_at_least_zero(name, value)
+            check_at_least_zero(name, value)
         self.lr_decay, self.initial_accumulator_value, self.eps = lr_decay, initial_accumulator_value, eps
 
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
@@ -295,8 +308,8 @@ class RMSprop(Optimizer):
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
         _check_fraction("alpha", alpha)
-        _check_at_least_zero("eps", eps)
-        _check_at_least_zero("momentum", momentum)
+        check_at_least_zero("eps", eps)
+        check_at_least_zero("momentum", momentum)
         self.alpha, self.eps, self.momentum, self.centered = alpha, eps, momentum, centered
 
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
@@ -341,7 +354,7 @@ class Adadelta(Optimizer):
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
         _check_fraction("rho", rho)
-        _check_at_least_zero("eps", eps)
+        check_at_least_zero("eps", eps)
         self.rho, self.eps = rho, eps
 
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
@@ -379,9 +392,11 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
+        if not isinstance(betas, Sequence) or len(betas) != 2:
+            raise ValueError(f"betas must be two numbers, for the mean and for the mean square, not {betas!r}")
         for beta in betas:
             _check_fraction("each of betas", beta)
-        _check_at_least_zero("eps", eps)
+        check_at_least_zero("eps", eps)
         self.betas, self.eps = betas, eps
 
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
@@ -436,11 +451,12 @@ def _count_step(w: Array, state: dict[str, Array]) -> int:
     return t
 
 
-def _check_at_least_zero(name: str, value: Any) -> None:
-    if not isinstance(value, (int, float)) or math.isnan(value) or value < 0:
+def check_at_least_zero(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a finite number of at least 0."""
+    if not (isinstance(value, Real) and 0 <= value < math.inf):
         raise ValueError(f"{name} must be a number of at least 0, not {value!r}")
 
 
 def _check_fraction(name: str, value: Any) -> None:
-    if not 0 <= value < 1:
+    if not (isinstance(value, Real) and 0 <= value < 1):
         raise ValueError(f"{name} is the share of a running mean that is kept: 0 <= {name} < 1, not {value!r}")

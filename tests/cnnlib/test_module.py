@@ -176,6 +176,12 @@ def test_an_output_that_was_concatenated_is_kept_once(device):
     assert deep[1]._cache is None and branches[1]._cache is None
 
 
+@pytest.mark.parametrize("part", [3, layers.ReLU], ids=["a number", "a class"])
+def test_a_chain_takes_layers_only(part):
+    with pytest.raises(TypeError, match='Sequential takes layers, but part "1" is'):
+        Sequential(layers.ReLU(), part)
+
+
 def test_concat_takes_a_gradient_for_just_its_channels():
     branches = Concat(layers.ReLU(), layers.Tanh())
     branches(np.ones((1, 2, 3, 3)))

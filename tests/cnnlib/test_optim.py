@@ -290,6 +290,11 @@ def test_a_state_that_does_not_fit_changes_nothing():
         (lambda p: optim.SGD([p[0], p[1], p[0]]), "listed once only"),
         (lambda p: optim.SGD(p, lr=-0.1), "lr must be a number of at least 0, not -0.1"),
         (lambda p: optim.SGD(p, lr=float("nan")), "lr must be .* not nan"),
+        (lambda p: optim.SGD(p, lr=float("inf")), "lr must be .* not inf"),
+        (lambda p: optim.SGD(p, lr="0.1"), "lr must be .* not '0.1'"),
+        (lambda p: optim.SGD(p, momentum=0.9, dampening=-1), "dampening must be .* not -1"),
+        (lambda p: optim.Adam(p, betas=(0.9,)), r"betas must be two numbers.* not \(0.9,\)"),
+        (lambda p: optim.Adam(p, betas=("0.9", 0.9)), "each of betas is the share .* not '0.9'"),
         (lambda p: optim.SGD(p, weight_decay=-1), "weight_decay must be .* not -1"),
         (lambda p: optim.SGD(p, momentum=-0.9), "momentum must be .* not -0.9"),
         (lambda p: optim.SGD(p, nesterov=True), "momentum > 0 and dampening = 0, not momentum=0"),
@@ -323,6 +328,25 @@ def test_a_state_that_does_not_fit_changes_nothing():
 def test_settings_that_can_not_be(build, message):
     with pytest.raises(ValueError, match=message):
         build(start("numpy")[0])
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (layers.Linear(2, 3), "not Linear: give it model.parameters"),
+        ([np.zeros(3)], "moves parameters, not ndarray"),
+        (layers.Linear(2, 3).named_parameters(), "moves parameters, not tuple"),
+    ],
+    ids=["a layer", "arrays", "names as well"],
+)
+def test_only_parameters_are_moved(given, message):
+    with pytest.raises(TypeError, match=message):
+        optim.SGD(given)
+
+
+def test_numpys_numbers_are_numbers():
+    rule = optim.SGD(start("numpy")[0], lr=np.float32(0.5), momentum=np.float64(0.9), weight_decay=np.int64(1))
+    assert (rule.lr, rule.momentum, rule.weight_decay) == (0.5, 0.9, 1)
 
 
 @pytest.mark.parametrize("rule, settings", RULES, ids=str)
