@@ -13,7 +13,7 @@ from race.networks import NETWORKS, SIZE, rate
 
 SEEDS = (0, 1, 2)
 TESTED = 2000
-PLAN = {"images": 6000, "epochs": 5, "batch_size": 32}
+PLAN = {"images": 6000, "epochs": 10, "batch_size": 32}
 SHORT = {"images": 160, "epochs": 1, "batch_size": 32}
 
 
