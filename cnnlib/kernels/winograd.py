@@ -54,10 +54,12 @@ G = (
 )
 
 TILE, WINDOW = 4, 6
-SCRATCH = 2 << 20
+SCRATCH = 6 << 20
 """Bytes of an array for the windows of one piece of work: a few of them fit into a processor's cache."""
 ENOUGH = 128
 """Windows that make a piece even if it gets larger by that: with fewer, preparing the filters costs too much."""
+WORTH = 1.5e9
+"""Multiply-adds of a convolution that is worth it. Smaller ones gain nothing with two threads."""
 
 
 class _Scratch(threading.local):
@@ -84,8 +86,9 @@ def applies(x: Array, weight: Array, g: ConvGeometry) -> bool:
     if not (small and exact and x.stride(1) == 1):
         return False
     pairs = weight.shape[0] // g.groups * weight.shape[1]  # of a channel and a filter
-    tiles, outputs = prod(_tiles(g.outputs)), prod(g.outputs)
-    return pairs >= 64 * 128 and x.shape[0] * tiles >= 32 and outputs >= 0.75 * TILE**2 * tiles
+    outputs, tiles = prod(g.outputs), prod(_tiles(g.outputs))
+    work = x.shape[0] * outputs * 9 * pairs * g.groups
+    return pairs >= 128 * 128 and work >= WORTH and outputs >= 0.75 * TILE**2 * tiles
 
 
 def conv2d(x: Array, weight: Array, bias: Array | None, g: ConvGeometry) -> Array:

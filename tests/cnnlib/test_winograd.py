@@ -8,11 +8,11 @@ from cnnlib import functional as F
 from cnnlib.kernels import winograd
 
 LAYERS = {
-    "the last tiles reach beyond": ((3, 64, 22, 21), 128, 1, 1),
-    "no frame": ((1, 128, 42, 40), 64, 0, 1),
-    "a frame to the sides only": ((7, 128, 14, 17), 64, (0, 1), 1),
-    "a wide frame, two groups": ((1, 192, 38, 41), 192, 2, 2),
-    "smaller than a tile": ((97, 96, 3, 4), 96, 1, 1),
+    "the last tiles reach beyond": ((2, 128, 22, 21), 128, 1, 1),
+    "no frame": ((1, 256, 30, 28), 64, 0, 1),
+    "a frame to the sides only": ((3, 128, 14, 17), 136, (0, 1), 1),
+    "a wide frame, two groups": ((1, 256, 18, 21), 272, 2, 2),
+    "smaller than a tile": ((33, 128, 3, 4), 128, 1, 1),
 }
 
 
@@ -33,9 +33,15 @@ def error(found, expected):
     return np.linalg.norm(found.numpy() - expected) / np.linalg.norm(expected)
 
 
-@pytest.fixture(params=[12 << 20, 1 << 17], ids=["in one piece", "in many pieces"])
+@pytest.fixture(autouse=True)
+def small_ones_too(monkeypatch):
+    monkeypatch.setattr(winograd, "WORTH", 1e6)
+
+
+@pytest.fixture(params=[12 << 20, 1 << 16], ids=["in one piece", "in many pieces"])
 def scratch(request, monkeypatch):
     monkeypatch.setattr(winograd, "SCRATCH", request.param)
+    monkeypatch.setattr(winograd, "ENOUGH", 8)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -80,9 +86,18 @@ def test_gradients_from_a_slice_of_channels():
 
 @pytest.mark.parametrize(
     "change",
-    [{"stride": 2}, {"dilation": 2}, {"size": 5}, {"filters": 32}, {"images": 1, "extent": 8}, {"layout": "NCHW"}],
+    [
+        {"stride": 2},
+        {"dilation": 2},
+        {"size": 5},
+        {"filters": 32},
+        {"extent": 5},
+        {"worth": 1e12},
+        {"layout": "NCHW"},
+    ],
 )
-def test_other_convolutions_are_left_to_torch(change):
+def test_other_convolutions_are_left_to_torch(change, monkeypatch):
+    monkeypatch.setattr(winograd, "WORTH", change.get("worth", winograd.WORTH))
     size, extent = change.get("size", 3), change.get("extent", 24)
     x = torch.randn(change.get("images", 4), 128, extent, extent)
     weight = torch.randn(change.get("filters", 128), 128, size, size)
