@@ -222,7 +222,7 @@ def train(
             for one in logs:
                 one.add(epoch)
 
-        stopped = at_end.enter_context(_stopping(at_once_if_repeated=world.size == 1))
+        stopped = at_end.enter_context(_stopping(alone=world.size == 1))
         try:
             history = training.fit(
                 model,
@@ -282,24 +282,26 @@ def _load(
 
 
 @contextmanager
-def _stopping(at_once_if_repeated: bool) -> Iterator[list[int]]:
+def _stopping(alone: bool) -> Iterator[list[int]]:
     """Collect the signals that ask to end, so that a batch is never left half done.
 
-    The second one may end at once; not under torchrun, which passes on what the terminal has sent to all already.
+    The second one may end at once, and afterwards all is as before; not under torchrun. It passes on what the terminal
+    has sent to all already, and it ends the others when one has died: they may be about to say so.
     """
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        if at_once_if_repeated:
+        if alone:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if alone:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _report(history: training.History, engine: str, checkpoint: Path) -> None:

@@ -116,6 +116,17 @@ def two_at_work(folder):
         yield agent
 
 
+@pytest.mark.parametrize("alone, says", [(False, "lost another one\n"), (True, "")])
+def test_a_worker_that_torchrun_ends_says_first_what_happened(alone, says):
+    program = (
+        "import os, signal; from cnnlib.commands.train import _stopping\n"
+        f"with _stopping(alone={alone}): pass\n"
+        "os.kill(os.getpid(), signal.SIGTERM); print('lost another one')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == (says, -signal.SIGTERM if alone else 0), done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rank, goes_on", [(0, TORCHRUN), (1, [sys.executable])])
 def test_a_dead_worker_ends_the_run_which_can_be_resumed(tmp_path, unbroken, rank, goes_on):
