@@ -72,7 +72,8 @@ class _Scratch(threading.local):
         """Return an array of that shape, with anything in it."""
         needed, kind = prod(shape), (name, like.dtype)
         if kind not in self.kept or len(self.kept[kind]) < needed:
-            self.kept[kind] = like.new_empty(needed)
+            with torch.inference_mode(False):  # what is made in that mode could not be written to outside it
+                self.kept[kind] = torch.empty(needed, dtype=like.dtype)
         return self.kept[kind][:needed].view(shape)
 
 
@@ -83,7 +84,8 @@ def applies(x: Array, weight: Array, g: ConvGeometry) -> bool:
     """Whether this is a convolution that it computes, and one with enough channels and windows to be worth it."""
     small = g.kernel_size == (3, 3) and g.stride == g.dilation == (1, 1)
     exact = x.dtype in (torch.float32, torch.float64) and x.device.type == "cpu"
-    if not (small and exact and x.stride(1) == 1):
+    followed = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)  # by autograd, which can't see it
+    if followed or not (small and exact and x.stride(1) == 1):
         return False
     pairs = weight.shape[0] // g.groups * weight.shape[1]  # of a channel and a filter
     outputs, tiles = prod(g.outputs), prod(_tiles(g.outputs))

@@ -84,6 +84,19 @@ def test_gradients_from_a_slice_of_channels():
         assert torch.equal(one, other)
 
 
+def test_what_torch_forbids_its_tensors_is_not_done(monkeypatch):
+    monkeypatch.setattr(winograd, "_scratch", winograd._Scratch())
+    x, weight, _, options = layer("no frame", "float64")
+    x, weight = side_by_side(x), side_by_side(weight)
+    with torch.inference_mode():
+        inside, _ = F.conv2d(x, weight, None, **options)
+    outside, _ = F.conv2d(x, weight, None, **options)
+    assert torch.equal(inside, outside)
+    followed, _ = F.conv2d(x, weight.requires_grad_(), None, **options)
+    (gradient,) = torch.autograd.grad(followed.sum(), weight)
+    assert gradient.shape == weight.shape
+
+
 @pytest.mark.parametrize(
     "change",
     [
