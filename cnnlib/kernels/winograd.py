@@ -10,7 +10,7 @@ That is 36 multiplications. G and B evaluate, A interpolates; they hold small co
 many channels: over those the products are added up, so that each of the 36 points is one matrix product, (windows,
 channels) by (channels, filters). The backward pass is the transpose of each step, from the last to the first.
 
-The price is rounding: in float32 about 2e-6 of the result in place of 4e-7.
+The price is rounding: in float32 about 2e-6 of the result, a few times what plain sums lose.
 
 Here arrays are seen as (N, H, W, C), a pixel's channels side by side. A window's first two axes, 6x6 or 4x4, come
 first, so that both sides of the formula's products are plain matrix products.
@@ -85,7 +85,7 @@ def applies(x: Array, weight: Array, g: ConvGeometry) -> bool:
     small = g.kernel_size == (3, 3) and g.stride == g.dilation == (1, 1)
     exact = x.dtype in (torch.float32, torch.float64) and x.device.type == "cpu"
     followed = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)  # by autograd, which can't see it
-    if followed or not (small and exact and x.stride(1) == 1):
+    if followed or max(g.padding) > 2 or not (small and exact and x.stride(1) == 1):  # wider: windows of zeros only
         return False
     pairs = weight.shape[0] // g.groups * weight.shape[1]  # of a channel and a filter
     outputs, tiles = prod(g.outputs), prod(_tiles(g.outputs))

@@ -106,6 +106,8 @@ def test_what_torch_forbids_its_tensors_is_not_done(monkeypatch):
         {"filters": 32},
         {"extent": 5},
         {"worth": 1e12},
+        {"padding": 3},
+        {"padding": (1, 7)},
         {"layout": "NCHW"},
     ],
 )
@@ -116,7 +118,7 @@ def test_other_convolutions_are_left_to_torch(change, monkeypatch):
     weight = torch.randn(change.get("filters", 128), 128, size, size)
     if change.get("layout") != "NCHW":
         x = x.contiguous(memory_format=torch.channels_last)
-    options = {name: change[name] for name in ("stride", "dilation") if name in change}
+    options = {name: change[name] for name in ("stride", "dilation", "padding") if name in change}
     y, cache = F.conv2d(x, weight, None, **options)
     assert not winograd.applies(x, weight, cache.geometry)
     expected = torch.nn.functional.conv2d(x, weight, None, **options)
