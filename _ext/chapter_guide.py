@@ -6,15 +6,11 @@ questions that it asks beforehand, and the misconceptions that it names, each wi
 
 import ast
 import re
-import sys
 from pathlib import Path
 
+import course
 import nbformat
 from sphinx.application import Sphinx
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
-
-import course  # noqa: E402
 
 MARK = "<!-- chapter guide -->"
 LABEL = re.compile(r"^\(([\w-]+)\)=$")

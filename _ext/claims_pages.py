@@ -1,21 +1,17 @@
-"""The pages that are made from `claims/lecture.yml`: the claims, one by one, and the lecture, slide by slide.
+"""The pages that are made from `cnnbook/claims/lecture.yml`: the claims, one by one, and the lecture, slide by slide.
 
 A comment in a page, `<!-- claims -->` or `<!-- slides -->`, is replaced by what the file says, as MyST. All values are
 computed anew first: a book whose ledger is wrong is not built.
 """
 
 import html
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from claims import VERDICTS, WHOSE, Claim, Slide, agrees, claims, compute, load  # noqa: E402
+from cnnbook.claims import FILE, VERDICTS, WHOSE, Claim, Slide, agrees, compute, every_claim, load
 
 STYLE = """\
 <style>
@@ -87,7 +83,7 @@ def card(claim: Claim) -> str:
 
 def ledger(slides: list[Slide]) -> str:
     """The whole page of claims, with the buttons that choose among them."""
-    every = [claim for _, claim in claims(slides)]
+    every = [claim for _, claim in every_claim(slides)]
     counts = Counter(claim.verdict for claim in every)
     computed = sum(bool(claim.compute) for claim in every)
     own = sum(claim.verdict == "wrong" and claim.whose == "lecture" for claim in every)
@@ -131,15 +127,15 @@ def contents(slides: list[Slide]) -> str:
 
 def check(app: Sphinx) -> None:
     """Compute every value again."""
-    for _, claim in claims(load()):
+    for _, claim in every_claim(load()):
         if not claim.compute:
             continue
         try:
             found = compute(claim)
         except Exception as error:
-            raise ExtensionError(f"claims/lecture.yml: the code of {claim.id} fails: {error!r}") from error
+            raise ExtensionError(f"{FILE.name}: the code of {claim.id} fails: {error!r}") from error
         if not agrees(found, claim.value):
-            raise ExtensionError(f"claims/lecture.yml: {claim.id} says {claim.value}, but its code gives {found}")
+            raise ExtensionError(f"{FILE.name}: {claim.id} says {claim.value}, but its code gives {found}")
 
 
 def fill(app: Sphinx, page: str, source: list[str]) -> None:

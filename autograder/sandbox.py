@@ -219,7 +219,7 @@ def _mounts(limits: Limits) -> list[str]:
             mounts += ["--perms", "0755", "--dir", str(parent)]
         mounts += ["--ro-bind", str(folder), str(folder)]
     for packages in site.getsitepackages():
-        for name in ("cnnlib", "autograder"):
+        for name in ("cnnlib", "cnnbook", "autograder"):
             if Path(packages, name).is_dir():  # a course installed into the environment is not for the answers
                 mounts += ["--tmpfs", f"{packages}/{name}"]
     return [*mounts, "--ro-bind", str(RUNNER), *"/runner.py --chdir /tmp --remount-ro /dev --remount-ro /".split()]

@@ -74,7 +74,7 @@ def eager_step(name: str, channels_last: bool = False, bfloat16: bool = False) -
 def cnnlib_step(name: str, device: str, channels_last: bool = False, precision: str = "float32") -> Work:
     """Return one training step in cnnlib, as `training.fit` takes it."""
     from cnnlib import losses, optim
-    from cnnlib.module import move
+    from cnnlib.arrays import move
     from cnnlib.training.precision import Precision
 
     model = network(name).to(device, channels_last)
@@ -110,7 +110,7 @@ def eager_inference(name: str) -> Work:
 
 def cnnlib_inference(name: str, channels_last: bool = False) -> Work:
     """Return one forward pass in cnnlib, in evaluation mode."""
-    from cnnlib.module import move
+    from cnnlib.arrays import move
 
     model = network(name).to("cpu", channels_last).eval()
     return partial(model, move(batch(name)[0], "cpu", channels_last))

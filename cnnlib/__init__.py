@@ -21,10 +21,10 @@ __all__ = [
     "layers",
     "losses",
     "lr_scheduler",
+    "memory",
     "models",
     "module",
     "optim",
-    "pretrained",
     "training",
     "visualize",
 ]

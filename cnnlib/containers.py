@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import accumulate
 
-from cnnlib.functional._arrays import Array, namespace
+from cnnlib.arrays import Array, namespace
 from cnnlib.module import Module
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from cnnlib import functional as F
 from cnnlib import init as I
-from cnnlib.functional._arrays import Array
+from cnnlib.arrays import Array
 from cnnlib.functional.geometry import Pair, pair
 from cnnlib.module import Layer, Parameter, Product
 

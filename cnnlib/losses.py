@@ -3,7 +3,7 @@
 from typing import Any
 
 from cnnlib import functional as F
-from cnnlib.functional._arrays import Array, namespace
+from cnnlib.arrays import Array, namespace
 
 
 class _Loss:

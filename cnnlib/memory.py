@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from cnnlib import cost
-from cnnlib.functional._arrays import library
-from cnnlib.module import Layer, Module, move
+from cnnlib.arrays import library, move
+from cnnlib.module import Layer, Module
 from cnnlib.optim import Optimizer
 from cnnlib.training.evaluation import criterion_of, device_of
 

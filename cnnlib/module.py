@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from cnnlib.functional._arrays import Array, library
+from cnnlib.arrays import Array, as_on, library, move
 
 
 class Product(NamedTuple):
@@ -238,43 +238,3 @@ class Layer(Module):
         settings = {k: v for k, v in vars(self).items() if isinstance(v, (bool, int, float, tuple, str))}
         settings.pop("training", None)
         return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in settings.items())})"
-
-
-def move(array: Array, device: str, channels_last: bool = False) -> Array:
-    """Return `array` as a NumPy array ("numpy") or as a torch tensor on "cpu", "cuda" or "cuda:1".
-
-    Any array that speaks DLPack is taken. Between NumPy and torch on the CPU memory is shared, not copied.
-    bfloat16, which NumPy has not, becomes float32 there. `channels_last` lays out a tensor of four axes so.
-    """
-    device = str(device)  # torch.device("cpu") will do too
-    if device == "numpy":
-        return array if isinstance(array, np.ndarray) else _to_numpy(array)
-    kind = device.partition(":")[0]
-    if kind not in ("cpu", "cuda"):
-        raise ValueError(f'device must be "numpy", "cpu" or "cuda", not {device!r}')
-    import torch  # here, so that NumPy users never load it
-
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError('device "cuda": torch sees no GPU here. "cpu" and "numpy" work')
-    if isinstance(array, np.ndarray):
-        tensor = torch.from_numpy(np.asarray(array, order="C"))
-    else:
-        tensor = array if library(array) == "torch" else torch.from_dlpack(array)
-    if channels_last and tensor.ndim == 4:
-        return tensor.to(device, memory_format=torch.channels_last)
-    return tensor.to(device)
-
-
-def as_on(array: Array, like: Array) -> Array:
-    """Return a copy of `array` with the dtype, library and device of `like`."""
-    values = np.array(move(array, "numpy"))
-    if library(like) == "numpy":
-        return values.astype(like.dtype)
-    return move(values, str(like.device)).to(like.dtype)
-
-
-def _to_numpy(array: Array) -> np.ndarray:
-    if library(array) != "torch":
-        return np.from_dlpack(array)
-    tensor = array.detach().cpu()
-    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
-from cnnlib.functional._arrays import Array, namespace
-from cnnlib.functional._operation import operation
-from cnnlib.module import Parameter, Product, as_on
+from cnnlib.arrays import Array, as_on, namespace
+from cnnlib.module import Parameter, Product
+from cnnlib.operation import operation
 
 
 class Move(NamedTuple):

@@ -14,8 +14,8 @@ import numpy as np
 
 from cnnlib import cost
 from cnnlib import functional as F
+from cnnlib.arrays import Array, check_rank, library, move, namespace
 from cnnlib.containers import Concat, Sequential
-from cnnlib.functional._arrays import Array, check_rank, library, namespace
 from cnnlib.functional.geometry import Pair, pair
 from cnnlib.layers import (
     RBF,
@@ -32,7 +32,7 @@ from cnnlib.layers import (
     Tanh,
 )
 from cnnlib.models.googlenet import GoogLeNet
-from cnnlib.module import Layer, Module, move
+from cnnlib.module import Layer, Module
 
 RULES = ("deconvnet", "gradient", "guided")
 """How `project` passes an activation function backwards."""

@@ -18,9 +18,9 @@ BUILD = ROOT / "_build"
 STAMP = BUILD / "book.stamp"
 EXECUTION_STAMP = BUILD / "execution.stamp"
 
-CODE = ["cnnlib", "homework", "autograder", "race", "benchmarks/results", "requirements.txt", "constraints.txt"]
-PAGES = ["chapters", "claims", "_config.yml", "_toc.yml", "_ext", "_static", "references.bib"]
-PAGES += ["tools/build_book.py", "tools/course.py"]
+CODE = ["cnnlib", "cnnbook", "homework", "autograder", "benchmarks/results", "requirements.txt", "constraints.txt"]
+PAGES = ["chapters", "_config.yml", "_toc.yml", "_ext", "_static", "references.bib"]
+PAGES += ["tools/build_book.py"]
 SETTINGS = ["COURSE_REPOSITORY", "COURSE_BRANCH", "COURSE_HUB"]  # read by _ext/launch_buttons.py
 
 

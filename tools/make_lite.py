@@ -45,9 +45,9 @@ def set_up() -> None:
 
 
 def chapters() -> list[Path]:
-    """The book's chapters that need neither torch, which Pyodide doesn't have, nor the race, which no wheel has."""
+    """The book's chapters that need no torch, which Pyodide doesn't have."""
     found = [path for path in sorted((ROOT / "chapters").glob("*.ipynb")) if not path.name.startswith("homework-")]
-    return [path for path in found if not re.search(r"\btorch\b|^from race ", code(path), flags=re.M)]
+    return [path for path in found if not re.search(r"\btorch\b", code(path), flags=re.M)]
 
 
 def code(path: Path) -> str:

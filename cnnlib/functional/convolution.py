@@ -8,9 +8,9 @@ G groups.
 
 from typing import NamedTuple
 
-from cnnlib.functional._arrays import Array, check_arrays, check_gradient, check_rank
-from cnnlib.functional._operation import operation
+from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank
 from cnnlib.functional.geometry import Pair, output_shape, pad, pair, taps
+from cnnlib.operation import operation
 
 
 class Conv2dCache(NamedTuple):

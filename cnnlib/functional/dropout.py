@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from cnnlib.functional._arrays import Array, check_arrays, check_gradient
-from cnnlib.functional._operation import operation
+from cnnlib.arrays import Array, check_arrays, check_gradient
+from cnnlib.operation import operation
 
 
 @operation

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from cnnlib.functional._arrays import Array
+from cnnlib.arrays import Array
 
 Pair = tuple[int, int]
 

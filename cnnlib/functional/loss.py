@@ -3,8 +3,8 @@
 from math import prod
 from typing import NamedTuple
 
-from cnnlib.functional._arrays import Array, check_arrays, check_gradient, check_rank, library
-from cnnlib.functional._operation import operation
+from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank, library
+from cnnlib.operation import operation
 
 
 class LogSoftmaxCache(NamedTuple):

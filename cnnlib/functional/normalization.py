@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from cnnlib.functional._arrays import Array, check_arrays, check_gradient
-from cnnlib.functional._operation import operation
+from cnnlib.arrays import Array, check_arrays, check_gradient
+from cnnlib.operation import operation
 
 
 class LocalResponseNormCache(NamedTuple):

@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from cnnlib.functional._arrays import Array, check_arrays, check_gradient, check_rank
-from cnnlib.functional._operation import operation
+from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank
 from cnnlib.functional.geometry import GeometryError, Pair, output_shape, pad, pair, taps
+from cnnlib.operation import operation
 
 
 class PoolGeometry(NamedTuple):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnnlib import functional as F
-from cnnlib.functional._arrays import Array, check_arrays, check_gradient
+from cnnlib.arrays import Array, check_arrays, check_gradient
 from cnnlib.functional.convolution import Conv2dCache, ConvGeometry, conv_geometry
 from cnnlib.functional.geometry import Pair, taps
 from cnnlib.functional.pooling import AvgPool2dCache, MaxPool2dCache, PoolGeometry, pool_geometry, window_count

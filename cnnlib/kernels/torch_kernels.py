@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from cnnlib import functional as F
-from cnnlib.functional._arrays import Array, check_arrays, check_gradient
+from cnnlib.arrays import Array, check_arrays, check_gradient
 from cnnlib.functional.convolution import Conv2dCache, ConvGeometry, conv_geometry
 from cnnlib.functional.geometry import Pair
 from cnnlib.functional.linear import LinearCache, check_linear

@@ -26,7 +26,7 @@ from math import prod
 import torch
 from torch.nn.functional import pad
 
-from cnnlib.functional._arrays import Array
+from cnnlib.arrays import Array
 from cnnlib.functional.convolution import ConvGeometry
 from cnnlib.functional.geometry import Pair
 

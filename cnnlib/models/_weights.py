@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cnnlib.arrays import Array
 from cnnlib.fetch import FetchError, fetch
-from cnnlib.functional._arrays import Array
 from cnnlib.module import Module
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from cnnlib.arrays import Array, namespace
 from cnnlib.containers import Concat, Sequential
-from cnnlib.functional._arrays import Array, namespace
 from cnnlib.init import kaiming_normal
 from cnnlib.layers import (
     AdaptiveAvgPool2d,

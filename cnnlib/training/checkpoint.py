@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from cnnlib.functional._arrays import Array
-from cnnlib.module import Module, move
+from cnnlib.arrays import Array, move
+from cnnlib.module import Module
 from cnnlib.optim import Optimizer
 from cnnlib.training.history import Epoch, History, LossScale, UnderWay
 

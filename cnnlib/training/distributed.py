@@ -12,7 +12,7 @@ from functools import partial
 from math import prod
 from typing import Any
 
-from cnnlib.functional._arrays import Array, library
+from cnnlib.arrays import Array, library
 from cnnlib.module import Module, Parameter, Product
 
 BUCKET_BYTES = 25 * 2**20

@@ -5,13 +5,13 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from cnnlib.arrays import Array, library, move
 from cnnlib.data import Batches, batches
 from cnnlib.functional import softmax
-from cnnlib.functional._arrays import Array, library
 from cnnlib.layers import RBF
 from cnnlib.losses import AuxiliaryLoss, CrossEntropyLoss, MAPLoss
 from cnnlib.models.googlenet import AUXILIARY_WEIGHT, GoogLeNet
-from cnnlib.module import Module, move
+from cnnlib.module import Module
 from cnnlib.training.distributed import ALONE, World
 
 Criterion = CrossEntropyLoss | MAPLoss | AuxiliaryLoss

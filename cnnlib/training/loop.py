@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from cnnlib.arrays import move
 from cnnlib.data import Augmentation, Batches, Dataset, batches
 from cnnlib.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from cnnlib.module import Module, move
+from cnnlib.module import Module
 from cnnlib.optim import Nesterov, Optimizer
 from cnnlib.training.checkpoint import check_place, load_checkpoint, save_checkpoint
 from cnnlib.training.distributed import ALONE, World

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from cnnlib.functional._arrays import Array, library
+from cnnlib.arrays import Array, library
 from cnnlib.layers import RBF, BatchNorm2d, LocalResponseNorm
 from cnnlib.module import Layer, Module, Parameter
 from cnnlib.training.history import LossScale

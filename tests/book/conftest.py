@@ -1,20 +1,17 @@
 """The built book, served on this machine, for the tests that read or open it."""
 
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import build_book
+import course
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import build_book  # noqa: E402 - the tools are scripts, not a package
-import course  # noqa: E402
 
 
 def toc_pages() -> list[str]:

@@ -1,16 +1,12 @@
 """The instructor's guide takes from the chapters all that they ask and all misconceptions that they name."""
 
 import re
-import sys
 from pathlib import Path
 
+import chapter_guide
 import course
 import nbformat
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "_ext"))
-
-import chapter_guide  # noqa: E402
 
 
 def test_guide_of_a_chapter(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def budgets() -> dict:
 
 
 def test_the_budget_file_has_every_chapter(budgets: dict) -> None:
-    assert list(budgets["chapters"] or {}) == list(course.chapters()), "write it by: python tools/course.py"
+    assert list(budgets["chapters"] or {}) == list(course.chapters()), "write it by: python _ext/course.py"
 
 
 def test_a_chapter_that_was_never_run_gets_no_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_notebooks_run_within_their_limits(site: Path, budgets: dict) -> None:
         for name, seconds in measured.items()
         if name in (budgets["chapters"] or {}) and not seconds <= 4 * budgets["chapters"][name]["seconds"] + 10
     }
-    assert not stale, "measured and budgeted seconds are far apart: python tools/course.py"
+    assert not stale, "measured and budgeted seconds are far apart: python _ext/course.py"
 
 
 def test_notebooks_are_small(root: Path, budgets: dict) -> None:

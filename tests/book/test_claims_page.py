@@ -1,17 +1,12 @@
 """The page of claims: a wrong one stops the build; in the browser buttons choose by verdict, without a script."""
 
-import sys
 from collections import Counter
-from pathlib import Path
 
+import claims_pages
 import pytest
 from playwright.sync_api import Page, expect
 
-from claims import VERDICTS, Claim, Slide, claims, load
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "_ext"))
-
-import claims_pages  # noqa: E402
+from cnnbook.claims import VERDICTS, Claim, Slide, every_claim, load
 
 
 @pytest.mark.parametrize(
@@ -26,7 +21,7 @@ def test_a_wrong_ledger_stops_the_build(monkeypatch: pytest.MonkeyPatch, code: s
 
 @pytest.mark.browser
 def test_verdicts_can_be_chosen(page: Page, address: str) -> None:
-    counts = Counter(claim.verdict for _, claim in claims(load()))
+    counts = Counter(claim.verdict for _, claim in every_claim(load()))
     page.goto(f"{address}/chapters/claims.html")
     shown = page.locator(".claim:visible")
     expect(shown).to_have_count(sum(counts.values()))

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 
 AS_IN_LITE = """\
 import sys
-for name in ("torch", "race", "claims", "benchmarks", "autograder"):
-    sys.modules[name] = None  # an import of it fails: Pyodide doesn't have the first, nor cnnlib's wheel the others
+for name in ("torch", "benchmarks", "autograder"):
+    sys.modules[name] = None  # an import of it fails: Pyodide doesn't have the first, nor the wheel the others
 import matplotlib
 matplotlib.use("agg")
 exec(sys.stdin.read(), {"__name__": "__main__"})
@@ -46,7 +46,7 @@ def test_chapters_install_the_library_that_lies_beside_them(lite: Path) -> None:
         first = next(cell for cell in notebook.cells if cell.cell_type == "code")
         assert "%pip install -q array-api-compat cnnlib" in first.source
     (wheel,) = (lite / "stage" / "wheels").glob("cnnlib-*-py3-none-any.whl")
-    assert "cnnlib/demos/question.js" in zipfile.ZipFile(wheel).namelist()
+    assert "cnnbook/figures/question.js" in zipfile.ZipFile(wheel).namelist()
 
 
 @pytest.mark.parametrize("path", make_lite.chapters(), ids=lambda path: path.stem)

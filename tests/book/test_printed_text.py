@@ -1,14 +1,8 @@
 """What a cell printed stands in the page as it was printed, in however many pieces it came from the kernel."""
 
-import sys
-from pathlib import Path
-
+import theme_repairs
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "_ext"))
-
-import theme_repairs  # noqa: E402
 
 
 def printed(*pieces: str) -> list[NotebookNode]:

@@ -1,18 +1,15 @@
 """The decks: one a chapter, offline, stepped with the arrow keys, their figures alive; and how cells become slides."""
 
-import sys
 from pathlib import Path
 
+import course
 import nbformat
 import pytest
+import slides as decks
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "_ext"))
-
-import course  # noqa: E402
-import slides as decks  # noqa: E402
 
 plain = decks.Text({"lenet": "LeNet"}.get, lambda key: ("LeCun et al.", "1998"))
 

@@ -13,8 +13,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from cnnlib import models, optim
+from cnnlib.arrays import move
 from cnnlib.data import Dataset
-from cnnlib.module import move
 from cnnlib.training import CheckpointError, Epoch, History, fit, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[2]

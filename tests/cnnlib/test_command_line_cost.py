@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cnnlib import __main__, layers, memory, models, optim
+from cnnlib.arrays import move
 from cnnlib.containers import Sequential
-from cnnlib.module import move
 
 
 def network(device="numpy", dtype="float32"):

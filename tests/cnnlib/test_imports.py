@@ -11,42 +11,50 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "matplotlib", "ipywidgets", "anywidget", "pandas", "safetensors", "typer", "rich"}
 
-# What each part of cnnlib may import of cnnlib; a part is a module or a package, `functional._arrays` excepted, which
-# only says what an array is.
+# What each part of the two packages may import of them; a part is a module or a package.
 BELOW = {
-    "functional": set(),
-    "kernels": {"functional", "module", "optim"},
-    "init": set(),
-    "module": {"functional"},
-    "layers": {"functional", "module", "init"},
-    "containers": {"functional", "module", "init"},
-    "losses": {"functional", "module"},
-    "optim": {"functional", "module"},
-    "lr_scheduler": {"optim"},
-    "fetch": set(),
-    "data": {"fetch"},
-    "models": {"functional", "module", "init", "layers", "containers", "fetch"},
-    "pretrained": {"module", "data", "models"},
-    "cost": {"functional", "module", "layers", "containers", "models"},
-    "training": {"functional", "module", "losses", "optim", "lr_scheduler", "data", "models", "layers", "containers"},
-    "memory": {"functional", "module", "layers", "optim", "cost", "training"},
-    "visualize": {"functional", "module", "layers", "containers", "models", "cost"},
-    "demos": {"functional"},
-    "questions": {"demos"},
+    "cnnlib": {
+        "arrays": set(),
+        "operation": {"arrays"},
+        "functional": {"arrays", "operation"},
+        "kernels": {"arrays", "operation", "functional", "module", "optim"},
+        "init": set(),
+        "module": {"arrays"},
+        "layers": {"arrays", "functional", "module", "init"},
+        "containers": {"arrays", "module"},
+        "losses": {"arrays", "functional"},
+        "optim": {"arrays", "operation", "module"},
+        "lr_scheduler": {"optim"},
+        "fetch": set(),
+        "data": {"arrays", "fetch"},
+        "models": {"arrays", "module", "init", "layers", "containers", "losses", "fetch"},
+        "cost": {"functional", "module", "layers", "containers", "models"},
+        "training": {"arrays", "functional", "module", "losses", "optim", "lr_scheduler", "data", "models", "layers"},
+        "memory": {"arrays", "module", "optim", "cost", "training"},
+        "visualize": {"arrays", "functional", "module", "layers", "containers", "models", "cost"},
+    },
+    "cnnbook": {
+        "figures": {"cnnlib"},
+        "questions": {"figures"},
+        "plotting": set(),
+        "pretrained": {"cnnlib"},
+        "claims": {"cnnlib", "figures"},
+        "race": {"cnnlib", "pretrained"},
+    },
 }
-ABOVE_ALL = ("__init__", "__main__", "commands", "plotting")
+ABOVE_ALL = ("__init__", "__main__", "commands")
 # What names torch beside the kernels does so within functions only.
-LAZY_TORCH = {"module.py", "memory.py", "models/_weights.py", "training/distributed.py", "training/precision.py"}
+LAZY_TORCH = {"arrays.py", "memory.py", "models/_weights.py", "training/distributed.py", "training/precision.py"}
 
 
-def sources():
-    return {path.relative_to(ROOT / "cnnlib").as_posix(): path for path in sorted((ROOT / "cnnlib").rglob("*.py"))}
+def sources(package="cnnlib"):
+    return {path.relative_to(ROOT / package).as_posix(): path for path in sorted((ROOT / package).rglob("*.py"))}
 
 
 def imported(path):
     """Yield (module, whether at the file's top level) for every import, `from cnnlib import x` as cnnlib.x."""
     tree = ast.parse(path.read_text())
-    package = ("cnnlib", *path.relative_to(ROOT / "cnnlib").parts[:-1])
+    package = path.relative_to(ROOT).parts[:-1]
     for node in ast.walk(tree):
         top = node in tree.body
         if isinstance(node, ast.Import):
@@ -54,8 +62,8 @@ def imported(path):
         elif isinstance(node, ast.ImportFrom):
             base = ".".join((*package[: len(package) - node.level + 1],)) if node.level else ""
             module = ".".join(filter(None, (base, node.module)))
-            if module == "cnnlib":
-                yield from ((f"cnnlib.{alias.name}", top) for alias in node.names)
+            if module in BELOW:
+                yield from ((f"{module}.{alias.name}", top) for alias in node.names)
             else:
                 yield module, top
 
@@ -64,26 +72,44 @@ def part_of(name):
     return name.removesuffix(".py").split("/")[0]
 
 
-def test_imports_run_downward():
+@pytest.mark.parametrize("package", BELOW)
+def test_imports_run_downward(package):
     above = []
-    for name, path in sources().items():
+    for name, path in sources(package).items():
         part = part_of(name)
         if part in ABOVE_ALL:
             continue
         for module, _ in imported(path):
-            if module.split(".")[0] != "cnnlib":
-                continue
-            other = module.split(".")[1]
-            if other != part and other not in BELOW[part]:
+            top, _, rest = module.partition(".")
+            other = rest.partition(".")[0] if top == package else top
+            if top in BELOW and other != part and other not in BELOW[package][part]:
                 above.append(f"{name} imports {module}")
     assert not above, "\n".join(above)
-    parts = {part_of(name) for name in sources()} - set(ABOVE_ALL)
-    assert parts == set(BELOW), "a part that this test does not know"
+    parts = {part_of(name) for name in sources(package)} - set(ABOVE_ALL)
+    assert parts == set(BELOW[package]), "a part that this test does not know"
 
 
-def test_the_rules_have_no_circle():
+@pytest.mark.parametrize("package", BELOW)
+def test_an_underscore_name_never_leaves_its_folder(package):
+    away = []
+    for name, path in sources(package).items():
+        for module, _ in imported(path):
+            words = module.split(".")
+            private = [at for at, word in enumerate(words) if word.startswith("_")]
+            if private and words[0] in BELOW and tuple(words[: private[0]]) != path.relative_to(ROOT).parts[:-1]:
+                away.append(f"{package}/{name} imports {module}")
+    assert not away, "\n".join(away)
+
+
+def test_the_library_knows_nothing_of_the_book():
+    for name, path in sources().items():
+        assert "cnnbook" not in {module.partition(".")[0] for module, _ in imported(path)}, name
+
+
+@pytest.mark.parametrize("package", BELOW)
+def test_the_rules_have_no_circle(package):
     """BELOW itself runs downward: what is taken away last needs nothing."""
-    rest = {part: set(others) for part, others in BELOW.items()}
+    rest = {part: set(others) for part, others in BELOW[package].items()}
     while rest:
         free = {part for part, others in rest.items() if not others & rest.keys()}
         assert free, f"a circle among {sorted(rest)}"
@@ -99,7 +125,7 @@ def test_only_the_torch_kernels_load_torch():
 
 
 def test_nothing_imports_the_graders():
-    for name, path in sources().items():
+    for name, path in (*sources().items(), *sources("cnnbook").items()):
         assert not {module.split(".")[0] for module, _ in imported(path)} & {"autograder", "homework", "tests"}, name
 
 
@@ -111,7 +137,7 @@ def loaded_by(code):
 
 def test_import_is_light():
     assert not loaded_by("import cnnlib") & HEAVY
-    assert not loaded_by("import cnnlib.demos") & HEAVY
+    assert not loaded_by("from cnnbook import figures, plotting, questions") & HEAVY
     work = "import cnnlib, numpy as np\ncnnlib.models.lenet()(cnnlib.data.digits().test.images[:2])"
     assert not loaded_by(work) & HEAVY, "NumPy users load no torch"
     assert "torch" in loaded_by("import cnnlib\ncnnlib.models.lenet().to('cpu')")

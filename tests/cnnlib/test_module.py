@@ -7,9 +7,10 @@ import torch
 
 from cnnlib import functional as F
 from cnnlib import layers, models
+from cnnlib.arrays import move
 from cnnlib.containers import Concat, Sequential
 from cnnlib.losses import CrossEntropyLoss
-from cnnlib.module import Parameter, move
+from cnnlib.module import Parameter
 
 
 def network(device="numpy"):

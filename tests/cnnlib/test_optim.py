@@ -6,8 +6,9 @@ import torch
 
 from benchmarks.torch_twin import torch_twin
 from cnnlib import layers, losses, lr_scheduler, optim
+from cnnlib.arrays import move
 from cnnlib.containers import Sequential
-from cnnlib.module import Parameter, Product, move
+from cnnlib.module import Parameter, Product
 
 RULES = [
     ("SGD", {"lr": 0.1}),

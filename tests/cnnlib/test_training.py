@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cnnlib import data, lr_scheduler, models, optim, training
+from cnnlib.arrays import move
 from cnnlib.data import Dataset
-from cnnlib.module import move
 
 DIGITS = data.digits()
 TRAIN = Dataset(DIGITS.train.images[:192], DIGITS.train.labels[:192])

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from cnnlib import data, lr_scheduler, models, optim, training
+from cnnlib.arrays import move
 from cnnlib.containers import Sequential
 from cnnlib.data import Dataset
 from cnnlib.layers import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU
-from cnnlib.module import move
 from cnnlib.training.logs import COLUMNS, CSVLog, TensorBoardLog
 
 DIGITS = data.digits()

@@ -1,0 +1,138 @@
+"""Which library an array comes from, how it gets to another one, and the rules that operations hold arrays to."""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any
+"""A NumPy array, a torch tensor, or any other array of the Python array-API standard."""
+
+
+def namespace(array: Array) -> ModuleType:
+    """Return the array-API functions for `array`: `xp.where`, `xp.matmul`, ..., whatever library it is from."""
+    from array_api_compat import array_namespace  # here, so that `import cnnlib` stays as light as NumPy
+
+    return array_namespace(array)
+
+
+def library(array: Array) -> str:
+    """Return the name of the library that `array` is from: "numpy", "torch", "array_api_strict"."""
+    return type(array).__module__.partition(".")[0]
+
+
+def move(array: Array, device: str, channels_last: bool = False) -> Array:
+    """Return `array` as a NumPy array ("numpy") or as a torch tensor on "cpu", "cuda" or "cuda:1".
+
+    Any array that speaks DLPack is taken. Between NumPy and torch on the CPU memory is shared, not copied.
+    bfloat16, which NumPy has not, becomes float32 there. `channels_last` lays out a tensor of four axes so.
+    """
+    device = str(device)  # torch.device("cpu") will do too
+    if device == "numpy":
+        return array if isinstance(array, np.ndarray) else _to_numpy(array)
+    kind = device.partition(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f'device must be "numpy", "cpu" or "cuda", not {device!r}')
+    import torch  # here, so that NumPy users never load it
+
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError('device "cuda": torch sees no GPU here. "cpu" and "numpy" work')
+    if isinstance(array, np.ndarray):
+        tensor = torch.from_numpy(np.asarray(array, order="C"))
+    else:
+        tensor = array if library(array) == "torch" else torch.from_dlpack(array)
+    if channels_last and tensor.ndim == 4:
+        return tensor.to(device, memory_format=torch.channels_last)
+    return tensor.to(device)
+
+
+def as_on(array: Array, like: Array) -> Array:
+    """Return a copy of `array` with the dtype, library and device of `like`."""
+    values = np.array(move(array, "numpy"))
+    if library(like) == "numpy":
+        return values.astype(like.dtype)
+    return move(values, str(like.device)).to(like.dtype)
+
+
+def _to_numpy(array: Array) -> np.ndarray:
+    if library(array) != "torch":
+        return np.from_dlpack(array)
+    tensor = array.detach().cpu()
+    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+
+
+_passed: dict[tuple[type, Any], ModuleType] = {}
+"""Types and dtypes that have passed `check_arrays`, with their namespaces: most calls bring nothing new."""
+
+
+def check_arrays(**arrays: Array) -> ModuleType:
+    """Hold the named arrays to one library, one device and one floating dtype; return their namespace.
+
+    `None` stands for an argument that was left out, such as `bias`.
+
+    Raises
+    ------
+    TypeError
+        If an argument is no array, is not of a floating dtype, or if libraries or dtypes are mixed.
+    ValueError
+        If the arrays lie on different devices.
+    """
+    given = {name: array for name, array in arrays.items() if array is not None}
+    first, reference = next(iter(given.items()))
+    kind = type(reference), getattr(reference, "dtype", None)
+    if kind in _passed and all(_alike(array, reference) for array in given.values()):
+        return _passed[kind]
+    for name, array in given.items():
+        if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+            raise TypeError(f"{name} must be an array, not {type(array).__name__}: use numpy.asarray(...)")
+        if library(array) != library(reference):
+            raise TypeError(
+                f"one operation takes arrays of one library: {first} is from {library(reference)}, {name} from "
+                f'{library(array)}. Move one of them: model.to("numpy"), model.to("cpu") or torch.from_numpy(array)'
+            )
+    xp = namespace(reference)
+    for name, array in given.items():
+        if not xp.isdtype(array.dtype, "real floating"):
+            raise TypeError(
+                f"{name} must have a floating dtype (float32 or float64), not {_short(array.dtype)}: "
+                f"a gradient is a real number. Convert it first, as by {name}.astype('float32')"
+            )
+        if array.dtype != reference.dtype:
+            raise TypeError(
+                f"one operation takes one dtype: {first} is {_short(reference.dtype)}, {name} is {_short(array.dtype)}"
+            )
+        if getattr(array, "device", None) != getattr(reference, "device", None):
+            raise ValueError(
+                f"arrays lie on different devices: {first} on {reference.device}, {name} on {array.device}. "
+                f'Move one of them: model.to("cpu"), or tensor.to(device)'
+            )
+    _passed[kind] = xp
+    return xp
+
+
+def check_gradient(dy: Array, shape: tuple[int, ...], like: Array) -> ModuleType:
+    """Hold `dy` to the shape and kind of the output that it is the gradient of; return the namespace."""
+    xp = check_arrays(dy=dy, **{"the forward input": like})
+    if tuple(dy.shape) != tuple(shape):
+        raise ValueError(
+            f"dy must have the shape of the forward output, {tuple(shape)}, but has {tuple(dy.shape)}: "
+            "there is one derivative of the loss for each output"
+        )
+    return xp
+
+
+def check_rank(name: str, array: Array, axes: str) -> None:
+    """Raise ValueError unless `array` has one axis for each letter of `axes`, such as "NCHW"."""
+    if len(array.shape) != len(axes):
+        raise ValueError(
+            f"{name} must have {len(axes)} axes ({', '.join(axes)}), but its shape {tuple(array.shape)} has "
+            f"{len(array.shape)}"
+        )
+
+
+def _alike(array: Array, reference: Array) -> bool:
+    return type(array) is type(reference) and (array.dtype, array.device) == (reference.dtype, reference.device)
+
+
+def _short(dtype: Any) -> str:
+    return str(dtype).rpartition(".")[2]
