@@ -9,16 +9,26 @@ Array = Any
 """A NumPy array, a torch tensor, or any other array of the Python array-API standard."""
 
 
+_namespaces: dict[type, ModuleType] = {}
+
+
 def namespace(array: Array) -> ModuleType:
     """Return the array-API functions for `array`: `xp.where`, `xp.matmul`, ..., whatever library it is from."""
-    from array_api_compat import array_namespace  # here, so that `import cnnlib` stays as light as NumPy
+    kind = type(array)
+    if kind not in _namespaces:
+        from array_api_compat import array_namespace  # here, so that `import cnnlib` stays as light as NumPy
 
-    return array_namespace(array)
+        _namespaces[kind] = array_namespace(array)
+    return _namespaces[kind]
 
 
 def library(array: Array) -> str:
-    """Return the name of the library that `array` is from: "numpy", "torch", "array_api_strict"."""
-    return type(array).__module__.partition(".")[0]
+    """Return the name of the library that `array` is from: "numpy", "torch", "array_api_strict".
+
+    An array type of our own counts as what it extends.
+    """
+    roots = (kind.__module__.partition(".")[0] for kind in type(array).__mro__)
+    return next(root for root in roots if root != "cnnlib")
 
 
 def move(array: Array, device: str, channels_last: bool = False) -> Array:
@@ -46,6 +56,12 @@ def move(array: Array, device: str, channels_last: bool = False) -> Array:
     return tensor.to(device)
 
 
+def widened(array: Array) -> Array:
+    """Return `array` itself, or as float32 if it is of 16 bits."""
+    name = str(array.dtype).removeprefix("torch.")
+    return namespace(array).astype(array, namespace(array).float32) if name in ("float16", "bfloat16") else array
+
+
 def as_on(array: Array, like: Array) -> Array:
     """Return a copy of `array` with the dtype, library and device of `like`."""
     values = np.array(move(array, "numpy"))
@@ -61,12 +77,12 @@ def _to_numpy(array: Array) -> np.ndarray:
     return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
 
 
-_passed: dict[tuple[type, Any], ModuleType] = {}
-"""Types and dtypes that have passed `check_arrays`, with their namespaces: most calls bring nothing new."""
+_passed: set[tuple[type, Any]] = set()
+"""Types and dtypes that have passed `check_arrays`: most calls bring nothing new."""
 
 
-def check_arrays(**arrays: Array) -> ModuleType:
-    """Hold the named arrays to one library, one device and one floating dtype; return their namespace.
+def check_arrays(**arrays: Array) -> None:
+    """Hold the named arrays to one library, one device and one floating dtype.
 
     `None` stands for an argument that was left out, such as `bias`.
 
@@ -81,7 +97,7 @@ def check_arrays(**arrays: Array) -> ModuleType:
     first, reference = next(iter(given.items()))
     kind = type(reference), getattr(reference, "dtype", None)
     if kind in _passed and all(_alike(array, reference) for array in given.values()):
-        return _passed[kind]
+        return
     for name, array in given.items():
         if not hasattr(array, "shape") or not hasattr(array, "dtype"):
             raise TypeError(f"{name} must be an array, not {type(array).__name__}: use numpy.asarray(...)")
@@ -106,19 +122,17 @@ def check_arrays(**arrays: Array) -> ModuleType:
                 f"arrays lie on different devices: {first} on {reference.device}, {name} on {array.device}. "
                 f'Move one of them: model.to("cpu"), or tensor.to(device)'
             )
-    _passed[kind] = xp
-    return xp
+    _passed.add(kind)
 
 
-def check_gradient(dy: Array, shape: tuple[int, ...], like: Array) -> ModuleType:
-    """Hold `dy` to the shape and kind of the output that it is the gradient of; return the namespace."""
-    xp = check_arrays(dy=dy, **{"the forward input": like})
+def check_gradient(dy: Array, shape: tuple[int, ...], like: Array) -> None:
+    """Hold `dy` to the shape and kind of the output that it is the gradient of."""
+    check_arrays(dy=dy, **{"the forward input": like})
     if tuple(dy.shape) != tuple(shape):
         raise ValueError(
             f"dy must have the shape of the forward output, {tuple(shape)}, but has {tuple(dy.shape)}: "
             "there is one derivative of the loss for each output"
         )
-    return xp
 
 
 def check_rank(name: str, array: Array, axes: str) -> None:

@@ -1,7 +1,6 @@
 """How layers make a network, and how gradients find their way back through it."""
 
 from collections.abc import Iterator
-from itertools import accumulate
 
 from cnnlib.arrays import Array, namespace
 from cnnlib.module import Module
@@ -34,28 +33,17 @@ class _Named(Module):
 
 
 class Sequential(_Named):
-    """One part after the other: y = f3(f2(f1(x))), so the gradient runs through f3, f2, f1.
-
-    Where a layer's result is new and nobody else needs it, a rectifier that comes next writes over it, forward the
-    output of a convolution and backward the gradient from a pooling: an array less in memory each time.
-    """
+    """One part after the other: y = f3(f2(f1(x))), so the gradient runs through f3, f2, f1."""
 
     def __call__(self, x: Array) -> Array:
-        spare = False
         for part in self._parts.values():
-            x = part(x, inplace=True) if spare and part.can_overwrite else part(x)
-            spare = part.results_are_spare
+            x = part(x)
         return x
-
-    def keep_output(self, y: Array) -> None:
-        self[-1].keep_output(y)
 
     def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
         first, *others = self._parts.values()
-        spare = False
         for part in reversed(others):
-            dy = part.backward(dy, inplace=True) if spare and part.can_overwrite else part.backward(dy)
-            spare = part.results_are_spare
+            dy = part.backward(dy)
         return first.backward(dy, need_input_grad)
 
 
@@ -70,10 +58,7 @@ class Concat(_Named):
     def __call__(self, x: Array) -> Array:
         outputs = [part(x) for part in self._parts.values()]
         self._channels = tuple(y.shape[1] for y in outputs)
-        y = namespace(x).concat(outputs, axis=1)
-        for part, channels in self._shares():
-            part.keep_output(y[:, channels, ...])
-        return y
+        return namespace(x).concat(outputs, axis=1)
 
     def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
         if not self._channels:
@@ -83,17 +68,10 @@ class Concat(_Named):
                 f"dy must have the channels of all parts, {' + '.join(map(str, self._channels))} = "
                 f"{sum(self._channels)}, but its shape is {tuple(dy.shape)}"
             )
-        dx = None
-        for k, (part, channels) in enumerate(self._shares()):
-            asked = part.backward(dy[:, channels, ...], need_input_grad)
-            if need_input_grad and k > 1:
-                dx += asked  # into the array of the first sum, which is nobody else's
-            elif need_input_grad:
+        dx, start = None, 0
+        for part, channels in zip(self._parts.values(), self._channels, strict=True):
+            asked = part.backward(dy[:, start : start + channels, ...], need_input_grad)
+            start += channels
+            if need_input_grad:
                 dx = asked if dx is None else dx + asked
         return dx
-
-    def _shares(self) -> Iterator[tuple[Module, slice]]:
-        """Yield each part with its channels of the output."""
-        ends = list(accumulate(self._channels))
-        for part, channels, end in zip(self._parts.values(), self._channels, ends, strict=True):
-            yield part, slice(end - channels, end)

@@ -6,9 +6,9 @@ import numpy as np
 
 from cnnlib import functional as F
 from cnnlib import init as I
-from cnnlib.arrays import Array
+from cnnlib.arrays import Array, namespace, widened
 from cnnlib.functional.geometry import Pair, pair
-from cnnlib.module import Layer, Parameter, Product
+from cnnlib.module import Layer, Parameter
 
 
 def at_least_one(**counts: int) -> None:
@@ -49,7 +49,7 @@ class _Weighted(Layer):
         elif bias:
             self.bias = Parameter(np.zeros(outputs, dtype))
 
-    def _accumulate(self, dweight: Array | Product, dbias: Array | None) -> None:
+    def _accumulate(self, dweight: Array, dbias: Array | None) -> None:
         self.weight.accumulate(dweight)
         if self.bias is not None:
             self.bias.accumulate(dbias)
@@ -59,14 +59,29 @@ class _Weighted(Layer):
         return None if self.bias is None else self.bias.data
 
 
+class _Wide(Layer):
+    """A layer whose sums need float32: it computes so, and takes and gives arrays of 16 bits where others do."""
+
+    wide = True
+
+    def __call__(self, x: Array) -> Array:
+        return _narrowed(super().__call__(widened(x)), x)
+
+    def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
+        dx = super().backward(widened(dy), need_input_grad)
+        return None if dx is None else _narrowed(dx, dy)
+
+
+def _narrowed(array: Array, like: Array) -> Array:
+    return array if array.dtype == like.dtype else namespace(array).astype(array, like.dtype)
+
+
 class Conv2d(_Weighted):
     """Convolution: `out_channels` filters, each as deep as the input. See `functional.conv2d`.
 
     `rng` draws the weight (O, C/groups, kh, kw); without it seed 0 does. Weight and bias start by torch's rule, or the
     weight by `init` and the bias at 0.
     """
-
-    results_are_spare = True
 
     def __init__(
         self,
@@ -145,8 +160,6 @@ class SparseConv2d(_Weighted):
 class Linear(_Weighted):
     """Fully connected layer, weight (K, D). See `functional.linear`; `rng` and `init` as in `Conv2d`."""
 
-    results_are_spare = True
-
     def __init__(
         self,
         in_features: int,
@@ -164,17 +177,13 @@ class Linear(_Weighted):
         return F.linear(x, self.weight.data, self._bias)
 
     def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
-        n, (k, d) = cache.x.shape[0], self.weight.shape
-        factors_are_smaller = n * (k + d) < k * d
-        dx, dweight, dbias = F.linear_backward(dy, cache, need_input_grad, need_dweight=not factors_are_smaller)
-        self._accumulate(Product(dy, cache.x) if factors_are_smaller else dweight, dbias)
+        dx, dweight, dbias = F.linear_backward(dy, cache, need_input_grad)
+        self._accumulate(dweight, dbias)
         return dx
 
 
 class MaxPool2d(Layer):
     """The largest value of each window. See `functional.max_pool2d`."""
-
-    results_are_spare = True
 
     def __init__(
         self,
@@ -200,8 +209,6 @@ class MaxPool2d(Layer):
 class AvgPool2d(Layer):
     """The mean of each window. See `functional.avg_pool2d`."""
 
-    results_are_spare = True
-
     def __init__(
         self,
         kernel_size: int | Pair,
@@ -224,19 +231,21 @@ class AvgPool2d(Layer):
 
 
 class ReLU(Layer):
-    """Rectifier. See `functional.relu`."""
+    """Rectifier. See `functional.relu`.
 
-    can_overwrite = True
+    With `inplace` it writes over what it is given, forward and backward: an array less each time. That is for a layer
+    behind one that neither keeps nor shares its output, and before one whose gradients are its own; the models use it
+    behind convolutions, fully connected layers and batch normalisation.
+    """
 
-    def forward(self, x: Array, inplace: bool = False) -> tuple[Array, Any]:
-        return F.relu(x, inplace)
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = inplace
 
-    def keep_output(self, y: Array) -> None:
-        if self._cache is not None:
-            self._cache = y
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        return F.relu(x, self.inplace)
 
-    def gradients(self, dy: Array, cache: Any, need_input_grad: bool, inplace: bool = False) -> Array | None:
-        return F.relu_backward(dy, cache, inplace)
+    def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
+        return F.relu_backward(dy, cache, self.inplace)
 
 
 class Tanh(Layer):
@@ -320,7 +329,7 @@ class Subsample2d(Layer):
         return dx
 
 
-class RBF(Layer):
+class RBF(_Wide):
     """Squared distances from fixed codes (K, D); the smallest output is the answer. See `functional.rbf`."""
 
     buffers = ("codes",)
@@ -336,10 +345,8 @@ class RBF(Layer):
         return dx
 
 
-class LocalResponseNorm(Layer):
+class LocalResponseNorm(_Wide):
     """Division by what the neighbouring channels amount to. See `functional.local_response_norm`."""
-
-    results_are_spare = True
 
     def __init__(
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, convention: str = "torch"
@@ -355,7 +362,7 @@ class LocalResponseNorm(Layer):
         return F.local_response_norm_backward(dy, cache)
 
 
-class BatchNorm2d(Layer):
+class BatchNorm2d(_Wide):
     """Each channel to mean 0 and variance 1, then a learned scale and offset. See `functional.batch_norm`."""
 
     buffers = ("running_mean", "running_var", "num_batches_tracked")

@@ -1,64 +1,35 @@
 """What every part of a network is: something with parameters, a forward pass and a backward pass."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from cnnlib.arrays import Array, as_on, library, move
 
 
-class Product(NamedTuple):
-    r"""The gradient :math:`\delta^\top x` of a fully connected layer's weight, not yet multiplied out.
-
-    `delta` (N, K) and `x` (N, D) are small beside the (K, D) of a weight such as those that hold most parameters of
-    AlexNet and VGGNet. An optimizer that needs the gradient once need never store it.
-    """
-
-    delta: Array
-    x: Array
-
-    def array(self) -> Array:
-        """Return the gradient."""
-        return self.delta.T @ self.x
-
-
 class Parameter:
     """An array that training changes, and the gradient of the loss with respect to it.
 
-    `data` is the array; `grad` is an array of its shape, or None before the first backward pass. `product` is the
-    gradient as a `Product` where a layer gave it so and nobody has looked at `grad` yet, else None.
+    `data` is the array; `grad` is an array of its shape, or None before the first backward pass. `on_gradient`, if
+    there is one, is called with the parameter whenever a gradient has been added.
     """
 
     def __init__(self, data: Array) -> None:
         self.data = data
-        self.product: Product | None = None
-        self._grad: Array | None = None
-
-    @property
-    def grad(self) -> Array | None:
-        """The gradient; from here on it is stored."""
-        if self.product is not None:
-            self.grad = self.product.array()
-        return self._grad
-
-    @grad.setter
-    def grad(self, grad: Array | None) -> None:
-        self._grad, self.product = grad, None
+        self.grad: Array | None = None
+        self.on_gradient: Callable[[Parameter], None] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of `data`."""
         return tuple(self.data.shape)
 
-    def accumulate(self, grad: Array | Product) -> None:
+    def accumulate(self, grad: Array) -> None:
         """Add `grad` to what is there: a parameter used twice gets the sum of both gradients."""
-        if isinstance(grad, Product):
-            if self.grad is None:
-                self.product = grad
-                return
-            grad = grad.array()
         self.grad = grad if self.grad is None else self.grad + grad
+        if self.on_gradient is not None:
+            self.on_gradient(self)
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.data.dtype}, from {library(self.data)})"
@@ -74,10 +45,6 @@ class Module:
     training: bool = True
     buffers: ClassVar[tuple[str, ...]] = ()
     """Names of attributes that are saved with the parameters but not trained, such as running statistics."""
-    results_are_spare: ClassVar[bool] = False
-    """Whether output and input gradient are new arrays, not read again here: who gets them may write into them."""
-    can_overwrite: ClassVar[bool] = False
-    """Whether both passes take `inplace=True`, to write what they return over what they are given."""
 
     def __call__(self, x: Array) -> Array:
         """Run forward on x."""
@@ -89,12 +56,6 @@ class Module:
         With `need_input_grad` False the input's gradient is left out where that saves work, and None is returned.
         """
         raise NotImplementedError
-
-    def keep_output(self, y: Array) -> None:
-        """Take `y`, equal to the last output, in its place wherever the backward pass needs that: memory for one less.
-
-        Does nothing where the output is not kept.
-        """
 
     def children(self) -> Iterator[tuple[str, "Module"]]:
         """Yield (name, module) for the parts that this module is made of, in forward order."""
@@ -210,29 +171,31 @@ class Module:
 class Layer(Module):
     """A module without parts: it keeps parameters, settings and one cache; the arithmetic is in `functional`."""
 
+    wide: ClassVar[bool] = False
+    """Whether it computes in float32 at least, so that mixed precision leaves its parameters as they are."""
     _cache: Any = None
 
-    def forward(self, x: Array, **inplace: bool) -> tuple[Array, Any]:
+    def forward(self, x: Array) -> tuple[Array, Any]:
         """Return the output and what `gradients` needs."""
         raise NotImplementedError
 
-    def gradients(self, dy: Array, cache: Any, need_input_grad: bool, **inplace: bool) -> Array | None:
+    def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
         """Return the input's gradient and add those of the parameters."""
         raise NotImplementedError
 
-    def __call__(self, x: Array, **inplace: bool) -> Array:
-        y, cache = self.forward(x, **inplace)
+    def __call__(self, x: Array) -> Array:
+        y, cache = self.forward(x)
         self._cache = cache if self.training else None
         return y
 
-    def backward(self, dy: Array, need_input_grad: bool = True, **inplace: bool) -> Array | None:
+    def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
         if self._cache is None:
             raise RuntimeError(
                 f"{type(self).__name__}.backward needs a forward pass in training mode before it, and one for each "
                 "backward: call model.train(), then model(x), then model.backward(dy)"
             )
         cache, self._cache = self._cache, None  # freed as soon as it is used
-        return self.gradients(dy, cache, need_input_grad, **inplace)
+        return self.gradients(dy, cache, need_input_grad)
 
     def __repr__(self) -> str:
         settings = {k: v for k, v in vars(self).items() if isinstance(v, (bool, int, float, tuple, str))}

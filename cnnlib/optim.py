@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 from cnnlib.arrays import Array, as_on, namespace
-from cnnlib.module import Parameter, Product
+from cnnlib.module import Parameter
 from cnnlib.operation import operation
 
 
@@ -16,6 +16,12 @@ class Move(NamedTuple):
     w: Array
     g: Array
     state: dict[str, Array]
+
+
+@operation
+def multiplied_out(gradient: Array) -> Array:
+    """Return a gradient as a stored array; a kernel may have left one as a product that takes less memory."""
+    return gradient
 
 
 class Optimizer:
@@ -63,9 +69,7 @@ class Optimizer:
             for slot, array in state.items():  # the parameters may have gone to another library since
                 if type(array) is not type(parameter.data):
                     state[slot] = as_on(array, parameter.data)
-            if parameter.product is not None:
-                self.update_by_product(parameter.data, parameter.product, state)
-            elif parameter.grad is not None:
+            if parameter.grad is not None:
                 moves.append(Move(parameter.data, parameter.grad, state))
         if moves:
             self.update_all(moves[0].w, moves)
@@ -76,12 +80,8 @@ class Optimizer:
 
     def update_all(self, like: Array, moves: Sequence[Move]) -> None:
         """Move several parameters' arrays; `like` is one of them, by whose type a fused form may be chosen."""
-        for move in moves:
-            self.update(*move)
-
-    def update_by_product(self, w: Array, g: Product, state: dict[str, Array]) -> None:
-        """Do the same with a gradient that has not been multiplied out; it is dropped after the step."""
-        self.update(w, g.array(), state)
+        for w, g, state in moves:
+            self.update(w, multiplied_out(g), state)
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -167,10 +167,6 @@ class SGD(Optimizer):
     @operation
     def update_all(self, like: Array, moves: Sequence[Move]) -> None:
         super().update_all(like, moves)
-
-    @operation
-    def update_by_product(self, w: Array, g: Product, state: dict[str, Array]) -> None:
-        super().update_by_product(w, g, state)
 
 
 class Momentum(Optimizer):

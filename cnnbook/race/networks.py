@@ -104,7 +104,7 @@ def two_small(network: Sequential, seed: int) -> Sequential:
             outputs, depth = part.weight.shape[:2]
             start = {"padding": 1, "groups": 2, "rng": rng, "init": kaiming_normal}
             parts[name] = Conv2d(2 * depth, outputs, 3, **start)
-            parts |= {"relu2a": ReLU(), "conv2b": Conv2d(outputs, outputs, 3, **start)}
+            parts |= {"relu2a": ReLU(inplace=True), "conv2b": Conv2d(outputs, outputs, 3, **start)}
     return Sequential(**parts)
 
 
@@ -118,7 +118,7 @@ def modules(seed: int, naive: bool) -> Sequential:
 
     def unit(inputs: int, outputs: int, size: int, stride: int = 1) -> Sequential:
         convolution = Conv2d(inputs, outputs, size, stride, size // 2, rng=rng, init=kaiming_normal)
-        return Sequential(conv=convolution, relu=ReLU())
+        return Sequential(conv=convolution, relu=ReLU(inplace=True))
 
     channels, parts = 24, {"conv1": unit(3, 8, 7, stride=2), "pool1": MaxPool2d(3, stride=2, ceil_mode=True)}
     parts |= {"conv2": unit(8, channels, 3), "pool2": MaxPool2d(3, stride=2, ceil_mode=True)}

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from cnnlib.arrays import Array, check_arrays, check_gradient
+from cnnlib.arrays import Array, check_arrays, check_gradient, namespace
 from cnnlib.operation import operation
 
 
@@ -12,7 +12,8 @@ def relu(x: Array, inplace: bool = False) -> tuple[Array, Array]:
 
     Source: Nair & Hinton 2010; Glorot et al. 2011.
     """
-    xp = check_arrays(x=x)
+    check_arrays(x=x)
+    xp = namespace(x)
     y = xp.where(x < 0, xp.zeros_like(x), x)  # a NaN is handed on, not hidden
     if inplace:
         x[...] = y
@@ -26,7 +27,8 @@ def relu_backward(dy: Array, cache: Array, inplace: bool = False) -> Array:
 
     The gradient at 0 is 0, as in torch.
     """
-    xp = check_gradient(dy, cache.shape, cache)
+    check_gradient(dy, cache.shape, cache)
+    xp = namespace(dy)
     dx = xp.where(cache > 0, dy, xp.zeros_like(dy))
     if inplace:
         dy[...] = dx
@@ -37,7 +39,8 @@ def relu_backward(dy: Array, cache: Array, inplace: bool = False) -> Array:
 @operation
 def tanh(x: Array) -> tuple[Array, Array]:
     r"""Return :math:`y = \tanh x` and a cache, for x of any shape."""
-    y = check_arrays(x=x).tanh(x)
+    check_arrays(x=x)
+    y = namespace(x).tanh(x)
     return y, y
 
 
@@ -51,7 +54,8 @@ def tanh_backward(dy: Array, cache: Array) -> Array:
 @operation
 def sigmoid(x: Array) -> tuple[Array, Array]:
     r"""Return :math:`y = 1/(1 + e^{-x})` and a cache, for x of any shape."""
-    xp = check_arrays(x=x)
+    check_arrays(x=x)
+    xp = namespace(x)
     e = xp.exp(-xp.abs(x))  # never overflows: the exponent is never positive
     y = xp.where(x < 0, e, xp.ones_like(e)) / (1 + e)
     return y, y
@@ -79,7 +83,8 @@ def scaled_tanh(x: Array, amplitude: float = 1.7159, slope: float = 2 / 3) -> tu
     With the defaults f(1) is about 1 and f(-1) about -1, so that targets of +-1 lie within the range.
     Source: LeCun et al. 1998, section II-B and appendix A.
     """
-    y = amplitude * check_arrays(x=x).tanh(slope * x)
+    check_arrays(x=x)
+    y = amplitude * namespace(x).tanh(slope * x)
     return y, ScaledTanhCache(y, amplitude, slope)
 
 

@@ -8,8 +8,8 @@ G groups.
 
 from typing import NamedTuple
 
-from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank
-from cnnlib.functional.geometry import Pair, output_shape, pad, pair, taps
+from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank, namespace
+from cnnlib.functional.geometry import Pair, Window, pad, pair, window_on
 from cnnlib.operation import operation
 
 
@@ -19,25 +19,16 @@ class Conv2dCache(NamedTuple):
     x: Array
     weight: Array
     has_bias: bool
-    geometry: "ConvGeometry"
-
-
-class ConvGeometry(NamedTuple):
-    """Where the kernel stands, each pair as (vertical, horizontal)."""
-
-    kernel_size: Pair
-    stride: Pair
-    padding: Pair
-    dilation: Pair
+    window: Window
     groups: int
-    outputs: Pair
 
-    def output_shape(self, x: Array, weight: Array) -> tuple[int, int, int, int]:
-        """Return (N, O, oh, ow)."""
-        return (x.shape[0], weight.shape[0], *self.outputs)
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        """(N, O, oh, ow)."""
+        return (self.x.shape[0], self.weight.shape[0], *self.window.outputs)
 
 
-def conv_geometry(
+def conv_window(
     x: Array,
     weight: Array,
     bias: Array | None,
@@ -45,7 +36,7 @@ def conv_geometry(
     padding: int | Pair,
     dilation: int | Pair,
     groups: int,
-) -> ConvGeometry:
+) -> Window:
     """Check the arguments of `conv2d` against each other and return where the kernel stands."""
     check_arrays(x=x, weight=weight, bias=bias)
     check_rank("x", x, "NCHW")
@@ -71,8 +62,7 @@ def conv_geometry(
             f"there is one bias for each filter: bias must have shape ({filters},), not {tuple(bias.shape)}"
         )
     kernel_size: Pair = (weight.shape[2], weight.shape[3])
-    outputs = output_shape(x.shape[2:], kernel_size, stride, padding, dilation)
-    return ConvGeometry(kernel_size, stride, padding, dilation, groups, outputs)
+    return window_on(tuple(x.shape[2:]), kernel_size, stride, padding, dilation)
 
 
 @operation
@@ -113,22 +103,22 @@ def conv2d(
 
     Source: LeCun et al. 1998, section II-A; arguments and defaults of torch.nn.functional.conv2d.
     """
-    geometry = conv_geometry(x, weight, bias, stride, padding, dilation, groups)
-    xp = check_arrays(x=x)
-    N, O, oh, ow = geometry.output_shape(x, weight)
+    window = conv_window(x, weight, bias, stride, padding, dilation, groups)
+    xp = namespace(x)
+    N, O, (oh, ow) = x.shape[0], weight.shape[0], window.outputs
     G, C_g, O_g = groups, weight.shape[1], weight.shape[0] // groups
 
-    framed = pad(xp, x, geometry.padding, geometry.padding)
+    framed = pad(xp, x, window.padding, window.padding)
     x_g = xp.reshape(framed, (N, G, C_g, *framed.shape[2:]))
-    w_g = xp.reshape(weight, (1, G, O_g, C_g, *geometry.kernel_size))
+    w_g = xp.reshape(weight, (1, G, O_g, C_g, *window.kernel_size))
     y = xp.zeros((N, G, O_g, oh * ow), dtype=x.dtype, device=x.device)
-    for i, j, rows, columns in taps(geometry.kernel_size, geometry.stride, geometry.dilation, geometry.outputs):
+    for i, j, rows, columns in window.taps():
         seen = xp.reshape(x_g[..., rows, columns], (N, G, C_g, oh * ow))
         y = y + w_g[..., i, j] @ seen  # (1, G, O_g, C_g) @ (N, G, C_g, oh*ow)
     y = xp.reshape(y, (N, O, oh, ow))
     if bias is not None:
         y = y + xp.reshape(bias, (1, O, 1, 1))
-    return y, Conv2dCache(x, weight, bias is not None, geometry)
+    return y, Conv2dCache(x, weight, bias is not None, window, groups)
 
 
 @operation
@@ -153,17 +143,18 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tupl
     -------
     dx, dweight, dbias : shaped as x, weight and bias; dbias is None where there was no bias
     """
-    x, weight, has_bias, geometry = cache
-    xp = check_gradient(dy, geometry.output_shape(x, weight), x)
+    x, weight, has_bias, window, G = cache
+    check_gradient(dy, cache.output_shape, x)
+    xp = namespace(dy)
     N, O, oh, ow = dy.shape
-    G, C_g, O_g = geometry.groups, weight.shape[1], weight.shape[0] // geometry.groups
+    C_g, O_g = weight.shape[1], weight.shape[0] // G
 
-    framed = pad(xp, x, geometry.padding, geometry.padding)
+    framed = pad(xp, x, window.padding, window.padding)
     x_g = xp.reshape(framed, (N, G, C_g, *framed.shape[2:]))
-    w_g = xp.reshape(weight, (1, G, O_g, C_g, *geometry.kernel_size))
+    w_g = xp.reshape(weight, (1, G, O_g, C_g, *window.kernel_size))
     dy_g = xp.reshape(dy, (N, G, O_g, oh * ow))
     dw_g, dx_g = xp.zeros_like(w_g[0, ...]), xp.zeros_like(x_g)
-    for i, j, rows, columns in taps(geometry.kernel_size, geometry.stride, geometry.dilation, geometry.outputs):
+    for i, j, rows, columns in window.taps():
         seen = xp.reshape(x_g[..., rows, columns], (N, G, C_g, oh * ow))
         dw_g[..., i, j] = xp.sum(dy_g @ xp.matrix_transpose(seen), axis=0)
         if need_dx:
@@ -174,7 +165,7 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tupl
     dbias = xp.sum(dy, axis=(0, 2, 3)) if has_bias else None
     if not need_dx:
         return None, dweight, dbias
-    top, left = geometry.padding
+    top, left = window.padding
     dx = xp.reshape(dx_g, framed.shape)[..., top : top + x.shape[2], left : left + x.shape[3]]
     return dx, dweight, dbias
 
@@ -185,7 +176,8 @@ class ConvTranspose2dCache(NamedTuple):
     x: Array
     weight: Array
     has_bias: bool
-    geometry: ConvGeometry
+    window: Window
+    groups: int
     y_shape: tuple[int, ...]
 
 
@@ -220,7 +212,8 @@ def conv_transpose2d(
     Raises TypeError and ValueError as `conv2d`. Source: Zeiler & Fergus 2013, section 2.1; arguments and defaults of
     torch.nn.functional.conv_transpose2d.
     """
-    xp = check_arrays(x=x, weight=weight, bias=bias)
+    check_arrays(x=x, weight=weight, bias=bias)
+    xp = namespace(x)
     check_rank("x", x, "NOHW")
     check_rank("weight", weight, "OCHW")
     steps, padded = pair("stride", stride, 1), pair("padding", padding, 0)
@@ -237,19 +230,20 @@ def conv_transpose2d(
         raise ValueError(f"padding={padded} leaves nothing of the output: its size would be {size[0]} x {size[1]}")
     y_shape = (x.shape[0], weight.shape[1] * groups, *size)
     unseen = xp.zeros(y_shape, dtype=x.dtype, device=x.device)
-    geometry = conv_geometry(unseen, weight, None, steps, padded, spaced, groups)
-    y, _, _ = conv2d_backward(x, Conv2dCache(unseen, weight, False, geometry))
+    window = conv_window(unseen, weight, None, steps, padded, spaced, groups)
+    y, _, _ = conv2d_backward(x, Conv2dCache(unseen, weight, False, window, groups))
     if bias is not None:
         y = y + xp.reshape(bias, (1, -1, 1, 1))
-    return y, ConvTranspose2dCache(x, weight, bias is not None, geometry, y_shape)
+    return y, ConvTranspose2dCache(x, weight, bias is not None, window, groups, y_shape)
 
 
 @operation
 def conv_transpose2d_backward(dy: Array, cache: ConvTranspose2dCache) -> tuple[Array, Array, Array | None]:
     """Return dx, dweight and dbias: dx by the convolution itself, dweight with x and dy in each other's place."""
-    x, weight, has_bias, g, y_shape = cache
-    xp = check_gradient(dy, y_shape, x)
-    dx, of_conv = conv2d(dy, weight, None, g.stride, g.padding, g.dilation, g.groups)
+    x, weight, has_bias, window, groups, y_shape = cache
+    check_gradient(dy, y_shape, x)
+    xp = namespace(dy)
+    dx, of_conv = conv2d(dy, weight, None, window.stride, window.padding, window.dilation, groups)
     _, dweight, _ = conv2d_backward(x, of_conv, need_dx=False)
     return dx, dweight, (xp.sum(dy, axis=(0, 2, 3)) if has_bias else None)
 
@@ -285,7 +279,8 @@ def sparse_conv2d(
     Raises ValueError if the weight doesn't have one kernel for each connection or the table names a channel that x
     lacks. Source: LeCun et al. 1998, section II-B and table I.
     """
-    xp = check_arrays(x=x, weight=weight, bias=bias)
+    check_arrays(x=x, weight=weight, bias=bias)
+    xp = namespace(x)
     check_rank("x", x, "NCHW")
     check_rank("weight", weight, "LHW")
     links = [(o, c) for o, channels in enumerate(table) for c in channels]
@@ -308,7 +303,7 @@ def sparse_conv2d_backward(
 ) -> tuple[Array | None, Array, Array | None]:
     """Return dx, dweight and dbias: of the dense gradient, only what belongs to a connection."""
     dx, dense, dbias = conv2d_backward(dy, cache.dense, need_dx)
-    xp = check_arrays(dense=dense)
+    xp = namespace(dense)
     return dx, xp.stack([dense[o, c, ...] for o, c in cache.links], axis=0), dbias
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cnnlib.arrays import Array, check_arrays, check_gradient
+from cnnlib.arrays import Array, check_arrays, check_gradient, namespace
 from cnnlib.operation import operation
 
 
@@ -20,7 +20,8 @@ def dropout(
     Raises ValueError for a p outside 0 to 1, or without `rng`. Source: Srivastava et al. 2014; arguments and defaults
     of torch.nn.functional.dropout.
     """
-    xp = check_arrays(x=x)
+    check_arrays(x=x)
+    xp = namespace(x)
     if not 0 <= p < 1:
         raise ValueError(f"p is the probability of dropping a value: 0 <= p < 1, not {p}")
     if not training:

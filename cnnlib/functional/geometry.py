@@ -1,8 +1,9 @@
-"""Where a window may stand: output sizes, and what to do when nothing fits."""
+"""Where a kernel stands: output sizes, what a window sees and leaves unread, and what to do when nothing fits."""
 
 from collections.abc import Iterator
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 from cnnlib.arrays import Array
 
@@ -76,13 +77,6 @@ def conv_output_size(
     return outputs
 
 
-def unread(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
-    """Return how many rows (or columns) at the far edge of the input no window ever reads."""
-    outputs = conv_output_size(size, kernel_size, stride, padding, dilation)
-    reach = (outputs - 1) * stride + dilation * (kernel_size - 1) + 1
-    return max(0, size + padding - reach)
-
-
 def _what_fits(size: int, kernel_size: int, padding: int, dilation: int) -> list[dict[str, int]]:
     extent = dilation * (kernel_size - 1) + 1
     fits: list[dict[str, int]] = []
@@ -123,17 +117,120 @@ def output_shape(
     return sizes[0], sizes[1]
 
 
-def taps(kernel_size: Pair, stride: Pair, dilation: Pair, outputs: Pair) -> Iterator[tuple[int, int, slice, slice]]:
-    """Yield (i, j, rows, columns) for each position of the kernel.
+class Box(NamedTuple):
+    """Rows from `top` up to but without `bottom`, columns from `left` up to `right`; some may be padding."""
 
-    `x[..., rows, columns]` is what tap (i, j) sees at every output location at once, for a padded input `x`.
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def size(self) -> Pair:
+        """(rows, columns)."""
+        return self.bottom - self.top, self.right - self.left
+
+
+@dataclass(frozen=True)
+class Window:
+    """A kernel that slides over an input of `size`: where it stands, what it sees and what it leaves unread.
+
+    Each pair is (vertical, horizontal), in pixels. Raises GeometryError where it has no place to stand.
     """
-    for i in range(kernel_size[0]):
-        for j in range(kernel_size[1]):
-            top, left = i * dilation[0], j * dilation[1]
-            rows = slice(top, top + (outputs[0] - 1) * stride[0] + 1, stride[0])
-            columns = slice(left, left + (outputs[1] - 1) * stride[1] + 1, stride[1])
-            yield i, j, rows, columns
+
+    size: Pair
+    kernel_size: Pair
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    ceil_mode: bool = False
+    outputs: Pair = field(init=False)
+    """In how many positions it stands, along each axis."""
+
+    def __post_init__(self) -> None:
+        given = (self.size, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        object.__setattr__(self, "outputs", output_shape(*given))
+
+    @property
+    def extent(self) -> Pair:
+        """How many rows and columns it spans, those between its taps included."""
+        return tuple(self.dilation[a] * (self.kernel_size[a] - 1) + 1 for a in (0, 1))  # type: ignore[return-value]
+
+    @cached_property
+    def unread(self) -> Pair:
+        """How many rows and columns at the input's far edge no position reads, as the stride leaves a remainder."""
+        return tuple(max(0, self.size[a] - end) for a, end in enumerate(self._ends()))  # type: ignore[return-value]
+
+    @cached_property
+    def beyond(self) -> Pair:
+        """How many rows and columns the last position reaches past the input's far edge."""
+        return tuple(max(0, end - self.size[a]) for a, end in enumerate(self._ends()))  # type: ignore[return-value]
+
+    @property
+    def stays_inside(self) -> bool:
+        """Whether it reads nothing but the input itself: no padding, and nothing past the far edge."""
+        return self.padding == self.beyond == (0, 0)
+
+    def sees(self, box: Box) -> Box:
+        """Return which part of the input a box of outputs is computed from."""
+        starts = [box[a] * self.stride[a] - self.padding[a] for a in (0, 1)]
+        ends = [(box[2 + a] - 1) * self.stride[a] - self.padding[a] + self.extent[a] for a in (0, 1)]
+        return Box(*starts, *ends)
+
+    def taps(self) -> Iterator[tuple[int, int, slice, slice]]:
+        """Yield (i, j, rows, columns) for each tap of the kernel.
+
+        `x[..., rows, columns]` is what tap (i, j) sees in every position at once, for a padded input `x`.
+        """
+        rows, columns = ([self._seen_by_tap(a, i) for i in range(self.kernel_size[a])] for a in (0, 1))
+        for i, seen_rows in enumerate(rows):
+            for j, seen_columns in enumerate(columns):
+                yield i, j, seen_rows, seen_columns
+
+    def _seen_by_tap(self, axis: int, i: int) -> slice:
+        first = i * self.dilation[axis]
+        return slice(first, first + (self.outputs[axis] - 1) * self.stride[axis] + 1, self.stride[axis])
+
+    def _ends(self) -> list[int]:
+        """Return the row and the column behind the last position, counted from the input's first."""
+        return [(self.outputs[a] - 1) * self.stride[a] - self.padding[a] + self.extent[a] for a in (0, 1)]
+
+
+window_on = lru_cache(maxsize=1024)(Window)
+"""`Window`, remembered: most calls of an operation bring a geometry that was there before."""
+
+
+class AdaptiveWindows(NamedTuple):
+    """The windows of adaptive pooling: `outputs` of them share out an input of `size`, and differ in theirs."""
+
+    size: Pair
+    outputs: Pair
+
+    @property
+    def extent(self) -> Pair:
+        """The most rows and columns that one of them can need."""
+        return tuple(-(-self.size[a] // self.outputs[a]) for a in (0, 1))  # type: ignore[return-value]
+
+    @property
+    def stride(self) -> Pair:
+        """About how far the next one is away."""
+        return tuple(max(1, self.size[a] // self.outputs[a]) for a in (0, 1))  # type: ignore[return-value]
+
+    @property
+    def unread(self) -> Pair:
+        """Nothing."""
+        return 0, 0
+
+    def span(self, axis: int, p: int) -> tuple[int, int]:
+        """Return the first row (or column) of window p, and the one behind its last."""
+        size, outputs = self.size[axis], self.outputs[axis]
+        return p * size // outputs, -(-(p + 1) * size // outputs)
+
+    def sees(self, box: Box) -> Box:
+        """Return which part of the input a box of outputs is computed from."""
+        starts = [self.span(a, box[a])[0] for a in (0, 1)]
+        ends = [self.span(a, box[2 + a] - 1)[1] for a in (0, 1)]
+        return Box(*starts, *ends)
 
 
 def pad(xp: Any, x: Array, before: Pair, after: Pair, value: float = 0.0) -> Array:

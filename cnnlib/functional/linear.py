@@ -3,7 +3,7 @@
 from math import prod
 from typing import NamedTuple
 
-from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank
+from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank, namespace
 from cnnlib.operation import operation
 
 
@@ -43,10 +43,8 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, L
 
 
 @operation
-def linear_backward(
-    dy: Array, cache: LinearCache, need_dx: bool = True, need_dweight: bool = True
-) -> tuple[Array | None, Array | None, Array | None]:
-    r"""Return dx, dweight and dbias, shaped as x, weight and bias (None where there was none, or if not needed).
+def linear_backward(dy: Array, cache: LinearCache, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
+    r"""Return dx, dweight and dbias, shaped as x, weight and bias (None where there was none, or dx is not needed).
 
     .. math::
         \frac{\partial L}{\partial x} = \delta W, \qquad \frac{\partial L}{\partial W} = \delta^\top x, \qquad
@@ -55,10 +53,10 @@ def linear_backward(
     where :math:`\delta` is `dy` of shape (N, K); it is not changed.
     """
     x, weight, has_bias = cache
-    xp = check_gradient(dy, (x.shape[0], weight.shape[0]), x)
+    check_gradient(dy, (x.shape[0], weight.shape[0]), x)
+    xp = namespace(dy)
     dx = dy @ weight if need_dx else None
-    dweight = dy.T @ x if need_dweight else None
-    return dx, dweight, (xp.sum(dy, axis=0) if has_bias else None)
+    return dx, dy.T @ x, (xp.sum(dy, axis=0) if has_bias else None)
 
 
 def check_linear(x: Array, weight: Array, bias: Array | None) -> None:
@@ -94,7 +92,7 @@ def rbf(x: Array, weight: Array) -> tuple[Array, RBFCache]:
     x is (N, D), weight (K, D), y (N, K). Source: LeCun et al. 1998, section II-B, equation 7.
     """
     check_linear(x, weight, None)
-    xp = check_arrays(x=x)
+    xp = namespace(x)
     difference = xp.expand_dims(x, axis=1) - xp.expand_dims(weight, axis=0)  # (N, K, D)
     return xp.sum(difference * difference, axis=2), RBFCache(x, weight)
 
@@ -108,7 +106,8 @@ def rbf_backward(dy: Array, cache: RBFCache) -> tuple[Array, Array]:
         \frac{\partial L}{\partial w_{k,d}} = -2 \sum_n \delta_{n,k} (x_{n,d} - w_{k,d})
     """
     x, weight = cache
-    xp = check_gradient(dy, (x.shape[0], weight.shape[0]), x)
+    check_gradient(dy, (x.shape[0], weight.shape[0]), x)
+    xp = namespace(dy)
     dx = 2 * (xp.sum(dy, axis=1, keepdims=True) * x - dy @ weight)
     dweight = 2 * (xp.reshape(xp.sum(dy, axis=0), (-1, 1)) * weight - dy.T @ x)
     return dx, dweight
@@ -120,7 +119,8 @@ def flatten(x: Array, start_dim: int = 1) -> tuple[Array, tuple[tuple[int, ...],
 
     Raises ValueError if x has no such axis. Source: torch.nn.Flatten, whose default keeps the batch axis.
     """
-    xp = check_arrays(x=x)
+    check_arrays(x=x)
+    xp = namespace(x)
     if not 0 <= start_dim < len(x.shape):
         raise ValueError(f"start_dim={start_dim} must be one of the axes of x, 0 to {len(x.shape) - 1}")
     y = xp.reshape(x, (*x.shape[:start_dim], prod(x.shape[start_dim:])))
@@ -131,4 +131,5 @@ def flatten(x: Array, start_dim: int = 1) -> tuple[Array, tuple[tuple[int, ...],
 def flatten_backward(dy: Array, cache: tuple[tuple[int, ...], Array]) -> Array:
     """Return dy in the shape of x."""
     shape, y = cache
-    return check_gradient(dy, y.shape, y).reshape(dy, shape)
+    check_gradient(dy, y.shape, y)
+    return namespace(dy).reshape(dy, shape)

@@ -3,7 +3,7 @@
 from math import prod
 from typing import NamedTuple
 
-from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank, library
+from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank, library, namespace
 from cnnlib.operation import operation
 
 
@@ -20,7 +20,8 @@ def log_softmax(x: Array, dim: int = 1) -> tuple[Array, LogSoftmaxCache]:
 
     The largest x is subtracted first, which changes nothing but keeps the exponentials from overflowing.
     """
-    xp = check_arrays(x=x)
+    check_arrays(x=x)
+    xp = namespace(x)
     if not -len(x.shape) <= dim < len(x.shape):
         raise ValueError(f"dim={dim} must be one of the axes of x, which has {len(x.shape)}")
     shifted = x - xp.max(x, axis=dim, keepdims=True)
@@ -32,7 +33,8 @@ def log_softmax(x: Array, dim: int = 1) -> tuple[Array, LogSoftmaxCache]:
 def log_softmax_backward(dy: Array, cache: LogSoftmaxCache) -> Array:
     r"""Return :math:`\partial L/\partial x_k = \delta_k - e^{y_k} \sum_j \delta_j`, where :math:`\delta` is `dy`."""
     y, dim = cache
-    xp = check_gradient(dy, y.shape, y)
+    check_gradient(dy, y.shape, y)
+    xp = namespace(dy)
     return dy - xp.exp(y) * xp.sum(dy, axis=dim, keepdims=True)
 
 
@@ -40,7 +42,8 @@ def log_softmax_backward(dy: Array, cache: LogSoftmaxCache) -> Array:
 def softmax(x: Array, dim: int = 1) -> tuple[Array, LogSoftmaxCache]:
     r"""Return :math:`y_k = e^{x_k} / \sum_j e^{x_j}` along axis `dim`, which sums to 1, and a cache."""
     log_y, _ = log_softmax(x, dim)
-    y = check_arrays(x=x).exp(log_y)
+    check_arrays(x=x)
+    y = namespace(x).exp(log_y)
     return y, LogSoftmaxCache(y, dim)
 
 
@@ -48,7 +51,8 @@ def softmax(x: Array, dim: int = 1) -> tuple[Array, LogSoftmaxCache]:
 def softmax_backward(dy: Array, cache: LogSoftmaxCache) -> Array:
     r"""Return :math:`\partial L/\partial x_k = y_k (\delta_k - \sum_j \delta_j y_j)`, where :math:`\delta` is `dy`."""
     y, dim = cache
-    xp = check_gradient(dy, y.shape, y)
+    check_gradient(dy, y.shape, y)
+    xp = namespace(dy)
     return y * (dy - xp.sum(dy * y, axis=dim, keepdims=True))
 
 
@@ -84,7 +88,8 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, CrossEntropyCach
 
     Source: torch.nn.functional.cross_entropy with its defaults.
     """
-    xp = check_arrays(logits=logits)
+    check_arrays(logits=logits)
+    xp = namespace(logits)
     check_rank("logits", logits, "NK")
     _check_labels(xp, logits, labels)
     log_probabilities, _ = log_softmax(logits, dim=1)
@@ -104,7 +109,8 @@ def cross_entropy_backward(dy: float | Array, cache: CrossEntropyCache) -> Array
     `dy` is the scalar :math:`\delta`: 1.0 where L is the loss itself.
     """
     log_probabilities, chosen = cache
-    xp = check_arrays(log_probabilities=log_probabilities)
+    check_arrays(log_probabilities=log_probabilities)
+    xp = namespace(log_probabilities)
     return (xp.exp(log_probabilities) - chosen) * (dy / chosen.shape[0])
 
 
@@ -115,7 +121,8 @@ def mse_loss(input: Array, target: Array) -> tuple[Array, Array]:
     `input` and `target` have one shape (ValueError otherwise: nothing is broadcast). Source:
     torch.nn.functional.mse_loss.
     """
-    xp = check_arrays(input=input, target=target)
+    check_arrays(input=input, target=target)
+    xp = namespace(input)
     if tuple(input.shape) != tuple(target.shape):
         raise ValueError(
             f"input and target must have one shape, but are {tuple(input.shape)} and {tuple(target.shape)}"

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from cnnlib.arrays import Array, check_arrays, check_gradient
+from cnnlib.arrays import Array, check_arrays, check_gradient, namespace
 from cnnlib.operation import operation
 
 
@@ -43,7 +43,8 @@ def local_response_norm(
     arguments and defaults of torch.nn.functional.local_response_norm.
     """
     alpha = check_local_response_norm(x, size, alpha, convention)
-    xp = check_arrays(x=x)
+    check_arrays(x=x)
+    xp = namespace(x)
     denominator = k + alpha * _window_sum(xp, x * x, size // 2, (size - 1) // 2)
     return x * denominator**-beta, LocalResponseNormCache(x, denominator, size, alpha, beta)
 
@@ -59,7 +60,8 @@ def local_response_norm_backward(dy: Array, cache: LocalResponseNormCache) -> Ar
             - 2 a \beta\, x_c \sum_{d:\, c \in \text{window}(d)} \delta_d\, x_d\, s_d^{-\beta-1}
     """
     x, s, size, alpha, beta = cache
-    xp = check_gradient(dy, x.shape, x)
+    check_gradient(dy, x.shape, x)
+    xp = namespace(dy)
     power = s**-beta
     reached = _window_sum(xp, dy * x * power / s, (size - 1) // 2, size // 2)
     return dy * power - 2 * alpha * beta * x * reached
@@ -140,7 +142,8 @@ def batch_norm(
     Source: Ioffe & Szegedy 2015, algorithm 1; arguments and defaults of torch.nn.functional.batch_norm.
     """
     check_batch_norm(x, running_mean, running_var, weight, bias, training)
-    xp = check_arrays(x=x)
+    check_arrays(x=x)
+    xp = namespace(x)
     over = (0, *range(2, len(x.shape)))
     wide = (1, -1, *(1 for _ in x.shape[2:]))  # a vector over the channels, to be broadcast
     if training:
@@ -174,7 +177,8 @@ def batch_norm_backward(dy: Array, cache: BatchNormCache) -> tuple[Array, Array 
     In evaluation only the factor in front is left.
     """
     normalized, weight, inverse_std, has_bias, training, _, _ = cache
-    xp = check_gradient(dy, normalized.shape, normalized)
+    check_gradient(dy, normalized.shape, normalized)
+    xp = namespace(dy)
     over = (0, *range(2, len(dy.shape)))
     wide = (1, -1, *(1 for _ in dy.shape[2:]))
     dbias = xp.sum(dy, axis=over)

@@ -2,68 +2,48 @@
 
 from typing import Any, NamedTuple
 
-from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank
-from cnnlib.functional.geometry import GeometryError, Pair, output_shape, pad, pair, taps
+from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank, namespace
+from cnnlib.functional.geometry import AdaptiveWindows, GeometryError, Pair, Window, pad, pair, window_on
 from cnnlib.operation import operation
 
 
-class PoolGeometry(NamedTuple):
-    """Where the window stands, each pair as (vertical, horizontal)."""
-
-    kernel_size: Pair
-    stride: Pair
-    padding: Pair
-    dilation: Pair
-    outputs: Pair
-
-    def beyond(self, spatial: tuple[int, ...]) -> Pair:
-        """Return how many rows and columns the windows reach past the input's far edge."""
-        reach = [
-            (self.outputs[a] - 1) * self.stride[a] + self.dilation[a] * (self.kernel_size[a] - 1) + 1 for a in (0, 1)
-        ]
-        return tuple(max(0, reach[a] - self.padding[a] - spatial[a]) for a in (0, 1))  # type: ignore[return-value]
-
-
-def pool_geometry(
+def pool_window(
     x: Array,
     kernel_size: int | Pair,
     stride: int | Pair | None,
     padding: int | Pair,
     dilation: int | Pair,
     ceil_mode: bool,
-) -> PoolGeometry:
+) -> Window:
     """Check the arguments of a pooling and return where its window stands."""
     check_arrays(x=x)
     check_rank("x", x, "NCHW")
     kernel_size = pair("kernel_size", kernel_size, 1)
     stride = kernel_size if stride is None else pair("stride", stride, 1)
     padding, dilation = pair("padding", padding, 0), pair("dilation", dilation, 1)
-    window = {"kernel_size": kernel_size, "padding": padding, "dilation": dilation}
+    given = {"kernel_size": kernel_size, "padding": padding, "dilation": dilation}
     try:
-        outputs = _outputs(x.shape[2:], stride, ceil_mode, **window)
+        return _stand(tuple(x.shape[2:]), stride, ceil_mode, **given)
     except GeometryError as error:
         smallest = tuple(min(kernel_size[a], (x.shape[2 + a] - 1) // dilation[a] + 1) for a in (0, 1))
         tries = [*error.suggestions, {"kernel_size": smallest, "padding": (0, 0)}]
-        works = [t for t in tries if _stands(x.shape[2:], stride, ceil_mode, **window | t)]
+        works = [t for t in tries if _stands(tuple(x.shape[2:]), stride, ceil_mode, **given | t)]
         raise GeometryError(error.rule, works) from None
-    return PoolGeometry(kernel_size, stride, padding, dilation, outputs)
 
 
-def _outputs(
-    spatial: tuple[int, ...], stride: Pair, ceil_mode: bool, kernel_size: Pair, padding: Pair, dilation: Pair
-) -> Pair:
+def _stand(size: Pair, stride: Pair, ceil_mode: bool, kernel_size: Pair, padding: Pair, dilation: Pair) -> Window:
     if any(2 * padding[a] > kernel_size[a] for a in (0, 1)):
         raise GeometryError(
             f"Padding may be at most half the window, or a window could stand on padding alone: padding={padding}, "
             f"kernel_size={kernel_size}.",
             [{"padding": tuple(min(padding[a], kernel_size[a] // 2) for a in (0, 1))}],
         )
-    return output_shape(spatial, kernel_size, stride, padding, dilation, ceil_mode)
+    return window_on(size, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def _stands(*args: Any, **window: Pair) -> bool:
+def _stands(*args: Any, **given: Pair) -> bool:
     try:
-        _outputs(*args, **window)
+        _stand(*args, **given)
     except GeometryError:
         return False
     return True
@@ -73,7 +53,7 @@ class MaxPool2dCache(NamedTuple):
     """The winning tap of each window, as its number i*kw + j, and the shape to send gradients back to."""
 
     winner: Array
-    geometry: PoolGeometry
+    window: Window
     x_shape: tuple[int, ...]
     like: Array
 
@@ -112,12 +92,12 @@ def max_pool2d(
 
     Source: arguments and defaults of torch.nn.functional.max_pool2d. Of equal values the first in reading order wins.
     """
-    geometry = pool_geometry(x, kernel_size, stride, padding, dilation, ceil_mode)
-    xp = check_arrays(x=x)
-    framed = pad(xp, x, geometry.padding, geometry.beyond(x.shape[2:]), value=-xp.inf)
+    window = pool_window(x, kernel_size, stride, padding, dilation, ceil_mode)
+    xp = namespace(x)
+    framed = pad(xp, x, window.padding, window.beyond, value=-xp.inf)
     y, winner = None, None
-    for i, j, rows, columns in taps(geometry.kernel_size, geometry.stride, geometry.dilation, geometry.outputs):
-        seen, tap = framed[..., rows, columns], i * geometry.kernel_size[1] + j
+    for i, j, rows, columns in window.taps():
+        seen, tap = framed[..., rows, columns], i * window.kernel_size[1] + j
         if y is None:
             y, winner = seen, xp.full(seen.shape, tap, dtype=xp.int32, device=x.device)
         else:
@@ -125,7 +105,7 @@ def max_pool2d(
             y = xp.where(wins, seen, y)
             winner = xp.where(wins, xp.asarray(tap, dtype=xp.int32, device=x.device), winner)
     y = xp.asarray(y, copy=True)  # with a 1x1 window, y would still be a view of x
-    return y, MaxPool2dCache(winner, geometry, tuple(x.shape), y)
+    return y, MaxPool2dCache(winner, window, tuple(x.shape), y)
 
 
 @operation
@@ -134,20 +114,21 @@ def max_pool2d_backward(dy: Array, cache: MaxPool2dCache) -> Array:
 
     `dy` is (N, C, oh, ow) and is not changed; `cache` is from `max_pool2d`.
     """
-    winner, geometry, x_shape, like = cache
-    xp = check_gradient(dy, like.shape, like)
-    dx = _framed_zeros(xp, dy, geometry, x_shape)
-    for i, j, rows, columns in taps(geometry.kernel_size, geometry.stride, geometry.dilation, geometry.outputs):
-        won = winner == i * geometry.kernel_size[1] + j
+    winner, window, x_shape, like = cache
+    check_gradient(dy, like.shape, like)
+    xp = namespace(dy)
+    dx = _framed_zeros(xp, dy, window, x_shape)
+    for i, j, rows, columns in window.taps():
+        won = winner == i * window.kernel_size[1] + j
         dx[..., rows, columns] += xp.where(won, dy, xp.zeros_like(dy))
-    return _unframed(dx, geometry, x_shape)
+    return _unframed(dx, window, x_shape)
 
 
 class AvgPool2dCache(NamedTuple):
     """How many values each window averages, and the shape to send gradients back to."""
 
     count: Array
-    geometry: PoolGeometry
+    window: Window
     x_shape: tuple[int, ...]
     like: Array
 
@@ -177,15 +158,16 @@ def avg_pool2d(
 
     Source: arguments and defaults of torch.nn.functional.avg_pool2d.
     """
-    geometry = pool_geometry(x, kernel_size, stride, padding, 1, ceil_mode)
-    xp = check_arrays(x=x)
-    framed = pad(xp, x, geometry.padding, geometry.beyond(x.shape[2:]))
-    count = window_count(xp, x, geometry, count_include_pad)
-    y = xp.zeros((*x.shape[:2], *geometry.outputs), dtype=x.dtype, device=x.device)
-    for _, _, rows, columns in taps(geometry.kernel_size, geometry.stride, (1, 1), geometry.outputs):
+    window = pool_window(x, kernel_size, stride, padding, 1, ceil_mode)
+    check_arrays(x=x)
+    xp = namespace(x)
+    framed = pad(xp, x, window.padding, window.beyond)
+    count = window_count(xp, x, window, count_include_pad)
+    y = xp.zeros((*x.shape[:2], *window.outputs), dtype=x.dtype, device=x.device)
+    for _, _, rows, columns in window.taps():
         y = y + framed[..., rows, columns]
     y = y / count
-    return y, AvgPool2dCache(count, geometry, tuple(x.shape), y)
+    return y, AvgPool2dCache(count, window, tuple(x.shape), y)
 
 
 @operation
@@ -194,35 +176,35 @@ def avg_pool2d_backward(dy: Array, cache: AvgPool2dCache) -> Array:
 
     `dy` is (N, C, oh, ow) and is not changed; `cache` is from `avg_pool2d`.
     """
-    count, geometry, x_shape, like = cache
-    xp = check_gradient(dy, like.shape, like)
+    count, window, x_shape, like = cache
+    check_gradient(dy, like.shape, like)
+    xp = namespace(dy)
     share = dy / count
-    dx = _framed_zeros(xp, dy, geometry, x_shape)
-    for _, _, rows, columns in taps(geometry.kernel_size, geometry.stride, (1, 1), geometry.outputs):
+    dx = _framed_zeros(xp, dy, window, x_shape)
+    for _, _, rows, columns in window.taps():
         dx[..., rows, columns] += share
-    return _unframed(dx, geometry, x_shape)
+    return _unframed(dx, window, x_shape)
 
 
-def window_count(xp: Any, x: Array, geometry: PoolGeometry, count_include_pad: bool) -> Array:
+def window_count(xp: Any, x: Array, window: Window, count_include_pad: bool) -> Array:
     """Return, as an array (oh, ow), how many values each average is over."""
     sides: list[Array] = []
     for axis in (0, 1):
-        size, padding = x.shape[2 + axis], geometry.padding[axis]
+        size, padding = x.shape[2 + axis], window.padding[axis]
         low, high = (-padding, size + padding) if count_include_pad else (0, size)
-        starts = [p * geometry.stride[axis] - padding for p in range(geometry.outputs[axis])]
-        counts = [min(s + geometry.kernel_size[axis], high) - max(s, low) for s in starts]
+        starts = [p * window.stride[axis] - padding for p in range(window.outputs[axis])]
+        counts = [min(s + window.kernel_size[axis], high) - max(s, low) for s in starts]
         sides.append(xp.asarray(counts, dtype=x.dtype, device=x.device))
     return xp.reshape(sides[0], (-1, 1)) * xp.reshape(sides[1], (1, -1))
 
 
-def _framed_zeros(xp: Any, dy: Array, geometry: PoolGeometry, x_shape: tuple[int, ...]) -> Array:
-    beyond = geometry.beyond(x_shape[2:])
-    framed = [x_shape[2 + a] + geometry.padding[a] + beyond[a] for a in (0, 1)]
+def _framed_zeros(xp: Any, dy: Array, window: Window, x_shape: tuple[int, ...]) -> Array:
+    framed = [x_shape[2 + a] + window.padding[a] + window.beyond[a] for a in (0, 1)]
     return xp.zeros((*x_shape[:2], *framed), dtype=dy.dtype, device=dy.device)
 
 
-def _unframed(dx: Array, geometry: PoolGeometry, x_shape: tuple[int, ...]) -> Array:
-    top, left = geometry.padding
+def _unframed(dx: Array, window: Window, x_shape: tuple[int, ...]) -> Array:
+    top, left = window.padding
     return dx[..., top : top + x_shape[2], left : left + x_shape[3]]
 
 
@@ -250,8 +232,8 @@ def adaptive_avg_pool2d(x: Array, output_size: int | Pair) -> tuple[Array, Adapt
     """
     check_arrays(x=x)
     check_rank("x", x, "NCHW")
-    xp, size = check_arrays(x=x), pair("output_size", output_size, 1)
-    vertical, horizontal = (_averages(xp, x, x.shape[2 + a], size[a]) for a in (0, 1))
+    xp, windows = namespace(x), AdaptiveWindows(tuple(x.shape[2:]), pair("output_size", output_size, 1))
+    vertical, horizontal = (_averages(xp, x, windows, a) for a in (0, 1))
     y = vertical @ x @ xp.matrix_transpose(horizontal)
     return y, AdaptiveAvgPool2dCache(vertical, horizontal, tuple(x.shape), y)
 
@@ -259,21 +241,15 @@ def adaptive_avg_pool2d(x: Array, output_size: int | Pair) -> tuple[Array, Adapt
 @operation
 def adaptive_avg_pool2d_backward(dy: Array, cache: AdaptiveAvgPool2dCache) -> Array:
     r"""Return :math:`\partial L/\partial x = A^\top \delta\, B`: each window shares its gradient out evenly."""
-    xp = check_gradient(dy, cache.like.shape, cache.like)
+    check_gradient(dy, cache.like.shape, cache.like)
+    xp = namespace(dy)
     return xp.matrix_transpose(cache.vertical) @ dy @ cache.horizontal
 
 
-def _averages(xp: Any, x: Array, size: int, outputs: int) -> Array:
-    """Return the matrix (outputs, size) that averages a column of pixels."""
-    rows = [
-        [
-            1 / (-(-(p + 1) * size // outputs) - p * size // outputs)
-            if p * size // outputs <= r < -(-(p + 1) * size // outputs)
-            else 0.0
-            for r in range(size)
-        ]
-        for p in range(outputs)
-    ]
+def _averages(xp: Any, x: Array, windows: AdaptiveWindows, axis: int) -> Array:
+    """Return the matrix (outputs, size) that averages a column (axis 0) or a row of pixels."""
+    spans = [windows.span(axis, p) for p in range(windows.outputs[axis])]
+    rows = [[(first <= r < end) / (end - first) for r in range(windows.size[axis])] for first, end in spans]
     return xp.asarray(rows, dtype=x.dtype, device=x.device)
 
 
@@ -295,7 +271,8 @@ def subsample2d(x: Array, weight: Array, bias: Array, kernel_size: int | Pair = 
     x is (N, C, H, W), weight and bias (C,) each, y (N, C, oh, ow); windows tile the input. The squashing function that
     follows is a layer of its own. Source: LeCun et al. 1998, section II-B.
     """
-    xp = check_arrays(x=x, weight=weight, bias=bias)
+    check_arrays(x=x, weight=weight, bias=bias)
+    xp = namespace(x)
     check_rank("x", x, "NCHW")
     for name, vector in (("weight", weight), ("bias", bias)):
         if tuple(vector.shape) != (x.shape[1],):
@@ -311,7 +288,8 @@ def subsample2d(x: Array, weight: Array, bias: Array, kernel_size: int | Pair = 
 def subsample2d_backward(dy: Array, cache: Subsample2dCache) -> tuple[Array, Array, Array]:
     """Return dx, dweight and dbias, shaped as x, weight and bias."""
     total, weight, of_average, area = cache
-    xp = check_gradient(dy, total.shape, total)
+    check_gradient(dy, total.shape, total)
+    xp = namespace(dy)
     dx = avg_pool2d_backward(dy * xp.reshape(weight, (1, -1, 1, 1)) * area, of_average)
     return dx, xp.sum(dy * total, axis=(0, 2, 3)), xp.sum(dy, axis=(0, 2, 3))
 
@@ -329,10 +307,11 @@ def max_unpool2d(x: Array, switches: Any) -> tuple[Array, Any]:
 @operation
 def max_unpool2d_backward(dy: Array, cache: Any) -> Array:
     """Return dx: each value gets the gradient of the place that it was put in."""
-    winner, geometry, x_shape, like = cache
-    xp = check_gradient(dy, x_shape, like)
-    framed = pad(xp, dy, geometry.padding, geometry.beyond(x_shape[2:]))
+    winner, window, x_shape, like = cache
+    check_gradient(dy, x_shape, like)
+    xp = namespace(dy)
+    framed = pad(xp, dy, window.padding, window.beyond)
     dx = xp.zeros_like(like)
-    for i, j, rows, columns in taps(geometry.kernel_size, geometry.stride, geometry.dilation, geometry.outputs):
-        dx = xp.where(winner == i * geometry.kernel_size[1] + j, framed[..., rows, columns], dx)
+    for i, j, rows, columns in window.taps():
+        dx = xp.where(winner == i * window.kernel_size[1] + j, framed[..., rows, columns], dx)
     return dx

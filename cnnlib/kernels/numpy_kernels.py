@@ -8,15 +8,16 @@ arithmetic) and never leave this module.
 """
 
 import threading
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
 from cnnlib import functional as F
 from cnnlib.arrays import Array, check_arrays, check_gradient
-from cnnlib.functional.convolution import Conv2dCache, ConvGeometry, conv_geometry
-from cnnlib.functional.geometry import Pair, taps
-from cnnlib.functional.pooling import AvgPool2dCache, MaxPool2dCache, PoolGeometry, pool_geometry, window_count
+from cnnlib.functional.convolution import Conv2dCache, conv_window
+from cnnlib.functional.geometry import Pair, Window, window_on
+from cnnlib.functional.pooling import AvgPool2dCache, MaxPool2dCache, pool_window, window_count
 
 _scratch = threading.local()
 
@@ -44,29 +45,29 @@ def conv2d(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> tuple[Array, Conv2dCache]:
-    g = conv_geometry(x, weight, bias, stride, padding, dilation, groups)
+    window = conv_window(x, weight, bias, stride, padding, dilation, groups)
     maps = _maps(x, _is_batch_last(x))
     B, _, _, _, n = maps.shape
-    y = np.empty((B, weight.shape[0], *g.outputs, n), x.dtype)
+    y = np.empty((B, weight.shape[0], *window.outputs, n), x.dtype)
     for channels, filters in _groups(weight, groups):
-        _correlate(_frame(maps[:, channels], g.padding), weight[filters], g, out=y[:, filters])
+        _correlate(_frame(maps[:, channels], window.padding), weight[filters], window, out=y[:, filters])
     if bias is not None:
         y += bias[:, None, None, None]
-    return _images(y), Conv2dCache(x, weight, bias is not None, g)
+    return _images(y), Conv2dCache(x, weight, bias is not None, window, groups)
 
 
 @F.conv2d_backward.kernel(np.ndarray)
 def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
-    x, weight, has_bias, g = cache
-    check_gradient(dy, g.output_shape(x, weight), x)
+    x, weight, has_bias, window, groups = cache
+    check_gradient(dy, cache.output_shape, x)
     batch_last = _is_batch_last(x)
     maps, delta = _maps(x, batch_last), _dense(_maps(dy, batch_last), "delta")
     dweight = np.empty(weight.shape, weight.dtype)
     dx = np.empty(maps.shape, x.dtype) if need_dx else None
-    for channels, filters in _groups(weight, g.groups):
-        _weight_gradient(_frame(maps[:, channels], g.padding), delta[:, filters], g, out=dweight[filters])
+    for channels, filters in _groups(weight, groups):
+        _weight_gradient(_frame(maps[:, channels], window.padding), delta[:, filters], window, out=dweight[filters])
         if need_dx:
-            _input_gradient(delta[:, filters], weight[filters], g, out=dx[:, channels])
+            _input_gradient(delta[:, filters], weight[filters], window, out=dx[:, channels])
     dbias = _matrix(delta).sum(axis=(0, 2)) if has_bias else None
     return (_images(dx) if need_dx else None), dweight, dbias
 
@@ -90,22 +91,22 @@ def _groups(weight: Array, groups: int) -> list[tuple[slice, slice]]:
     return [(slice(k * C_g, (k + 1) * C_g), slice(k * O_g, (k + 1) * O_g)) for k in range(groups)]
 
 
-def _by_rows(channels: int, g: ConvGeometry) -> bool:
+def _by_rows(channels: int, window: Window) -> bool:
     """Whether to copy only the horizontal shifts: kw copies of the input instead of kh*kw, for kh products.
 
     With few channels those products would be too thin to be worth it; with a stride their operands would have gaps;
     with one place only (LeNet's C5) the input is its own window.
     """
-    return channels >= 16 and g.stride == (1, 1) and g.kernel_size[0] > 1 and g.outputs != (1, 1)
+    return channels >= 16 and window.stride == (1, 1) and window.kernel_size[0] > 1 and window.outputs != (1, 1)
 
 
-def _correlate(framed: Array, weight: Array, g: ConvGeometry, out: Array) -> None:
+def _correlate(framed: Array, weight: Array, window: Window, out: Array) -> None:
     """Write what each filter (O, C, kh, kw) makes of each window of framed (B, C, Hp, Wp, n) into out."""
     product = _matrix(out)
-    if not _by_rows(framed.shape[1], g):
-        np.matmul(weight.reshape(weight.shape[0], -1), _unfold(framed, g), out=product)
+    if not _by_rows(framed.shape[1], window):
+        np.matmul(weight.reshape(weight.shape[0], -1), _unfold(framed, window), out=product)
         return
-    for i, part in enumerate(_rows(framed, g)):
+    for i, part in enumerate(_rows(framed, window)):
         row_of_weights = weight[:, :, i].reshape(weight.shape[0], -1)
         if i == 0:
             np.matmul(row_of_weights, part, out=product)
@@ -113,13 +114,13 @@ def _correlate(framed: Array, weight: Array, g: ConvGeometry, out: Array) -> Non
             product += np.matmul(row_of_weights, part, out=_buffer("product", product.shape, product.dtype))
 
 
-def _weight_gradient(framed: Array, delta: Array, g: ConvGeometry, out: Array) -> None:
+def _weight_gradient(framed: Array, delta: Array, window: Window, out: Array) -> None:
     """Write the sum over all places of what each asks of each weight into out (O, C, kh, kw)."""
     places = _matrix(delta)
-    if not _by_rows(framed.shape[1], g):
-        out[...] = _over_places(places, _unfold(framed, g)).reshape(out.shape)
+    if not _by_rows(framed.shape[1], window):
+        out[...] = _over_places(places, _unfold(framed, window)).reshape(out.shape)
         return
-    for i, part in enumerate(_rows(framed, g)):
+    for i, part in enumerate(_rows(framed, window)):
         out[:, :, i] = _over_places(places, part).reshape(out[:, :, i].shape)
 
 
@@ -129,58 +130,59 @@ def _over_places(delta: Array, seen: Array) -> Array:
     return products[0] if len(products) == 1 else products.sum(axis=0)
 
 
-def _input_gradient(delta: Array, weight: Array, g: ConvGeometry, out: Array) -> None:
+def _input_gradient(delta: Array, weight: Array, window: Window, out: Array) -> None:
     """Write into out (B, C, H, W, n) what each pixel's windows ask of it, added up."""
     B, C, H, W, n = out.shape
     spread = weight.reshape(weight.shape[0], -1).T  # (C*kh*kw, O)
-    if _is_plain_product(g):
+    if _is_plain_product(window):
         np.matmul(spread, _matrix(delta), out=_matrix(out))
         return
-    reach = tuple(g.dilation[a] * (g.kernel_size[a] - 1) - g.padding[a] for a in (0, 1))
-    if C >= 16 and _by_rows(weight.shape[0], g) and min(reach) >= 0:
+    reach = tuple(window.dilation[a] * (window.kernel_size[a] - 1) - window.padding[a] for a in (0, 1))
+    if C >= 16 and _by_rows(weight.shape[0], window) and min(reach) >= 0:
         # with stride 1, what a pixel gets is a correlation of delta with the kernel turned round
         turned = np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
-        _correlate(_frame(delta, reach), turned, g._replace(padding=reach, outputs=(H, W)), out)
+        around = window_on(window.outputs, window.kernel_size, window.stride, reach, window.dilation)
+        _correlate(_frame(delta, reach), turned, around, out)
         return
-    asked = _buffer("windows", (B, spread.shape[0], g.outputs[0] * g.outputs[1] * n), delta.dtype)
+    asked = _buffer("windows", (B, spread.shape[0], window.outputs[0] * window.outputs[1] * n), delta.dtype)
     np.matmul(spread, _matrix(delta), out=asked)
-    asked = asked.reshape(B, C, *g.kernel_size, *g.outputs, n)
-    (top, left), whole = g.padding, g.padding == (0, 0)
+    asked = asked.reshape(B, C, *window.kernel_size, *window.outputs, n)
+    (top, left), whole = window.padding, window.padding == (0, 0)
     framed = out if whole else _buffer("framed", (B, C, H + 2 * top, W + 2 * left, n), delta.dtype)
     framed[...] = 0
-    for i, j, rows, cols in taps(g.kernel_size, g.stride, g.dilation, g.outputs):
+    for i, j, rows, cols in window.taps():
         framed[:, :, rows, cols] += asked[:, :, i, j]
     if not whole:
         out[...] = framed[:, :, top : top + H, left : left + W]
 
 
-def _is_plain_product(g: ConvGeometry) -> bool:
-    return g.kernel_size == g.stride == (1, 1) and g.padding == (0, 0)
+def _is_plain_product(window: Window) -> bool:
+    return window.kernel_size == window.stride == (1, 1) and window.padding == (0, 0)
 
 
-def _unfold(framed: Array, g: ConvGeometry) -> Array:
+def _unfold(framed: Array, window: Window) -> Array:
     """Return the windows as columns (B, C*kh*kw, oh*ow*n): what each weight of a filter sees, place by place."""
-    if _is_plain_product(g):
+    if _is_plain_product(window):
         return _matrix(framed)
     B, C, Hp, Wp, n = framed.shape
-    (kh, kw), (oh, ow) = g.kernel_size, g.outputs
+    (kh, kw), (oh, ow) = window.kernel_size, window.outputs
     if (kh, kw) == (Hp, Wp):
         return framed.reshape(B, C * kh * kw, n)
     windows = _buffer("windows", (B, C, kh, kw, oh, ow, n), framed.dtype)
-    for i, j, rows, cols in taps(g.kernel_size, g.stride, g.dilation, g.outputs):
+    for i, j, rows, cols in window.taps():
         windows[:, :, i, j] = framed[:, :, rows, cols]
     return windows.reshape(B, C * kh * kw, oh * ow * n)
 
 
-def _rows(framed: Array, g: ConvGeometry) -> list[Array]:
+def _rows(framed: Array, window: Window) -> list[Array]:
     """Return for each row i of the kernel what its weights see, (B, C*kw, oh*ow*n): views into one copy."""
     B, C, Hp, _, n = framed.shape
-    (kh, kw), (oh, ow) = g.kernel_size, g.outputs
+    (kh, kw), (oh, ow) = window.kernel_size, window.outputs
     shifts = _buffer("windows", (B, C, kw, Hp, ow, n), framed.dtype)
     for j in range(kw):
-        shifts[:, :, j] = framed[:, :, :, j * g.dilation[1] : j * g.dilation[1] + ow]
+        shifts[:, :, j] = framed[:, :, :, j * window.dilation[1] : j * window.dilation[1] + ow]
     flat, row = shifts.reshape(B, C * kw, Hp * ow * n), ow * n
-    return [flat[:, :, i * g.dilation[0] * row : (i * g.dilation[0] + oh) * row] for i in range(kh)]
+    return [flat[:, :, i * window.dilation[0] * row : (i * window.dilation[0] + oh) * row] for i in range(kh)]
 
 
 def _matrix(maps: Array) -> Array:
@@ -236,7 +238,7 @@ class NumpyMaxPool2dCache(NamedTuple):
     """The number of the winning tap as a byte, and where the windows stand."""
 
     winner: Array
-    geometry: PoolGeometry
+    window: Window
     x: Array
 
 
@@ -249,10 +251,10 @@ def max_pool2d(
     dilation: int | Pair = 1,
     ceil_mode: bool = False,
 ) -> tuple[Array, MaxPool2dCache | NumpyMaxPool2dCache]:
-    g = pool_geometry(x, kernel_size, stride, padding, dilation, ceil_mode)
-    if g.kernel_size[0] * g.kernel_size[1] > 256 or g.padding != (0, 0) or g.beyond(x.shape[2:]) != (0, 0):
+    window = pool_window(x, kernel_size, stride, padding, dilation, ceil_mode)
+    if prod(window.kernel_size) > 256 or not window.stays_inside:
         return F.max_pool2d.reference(x, kernel_size, stride, padding, dilation, ceil_mode)
-    seen = [x[..., rows, cols] for _, _, rows, cols in taps(g.kernel_size, g.stride, g.dilation, g.outputs)]
+    seen = [x[..., rows, cols] for _, _, rows, cols in window.taps()]
     y = seen[0].copy(order="K")
     winner = np.zeros_like(y, dtype=np.uint8)
     for tap, values in enumerate(seen[1:], start=1):
@@ -260,18 +262,18 @@ def max_pool2d(
         wins |= np.isnan(values)  # handed on, not hidden
         np.copyto(winner, tap, where=wins)
         np.maximum(y, values, out=y)
-    return y, NumpyMaxPool2dCache(winner, g, x)
+    return y, NumpyMaxPool2dCache(winner, window, x)
 
 
 @F.max_pool2d_backward.kernel(np.ndarray)
 def max_pool2d_backward(dy: Array, cache: MaxPool2dCache | NumpyMaxPool2dCache) -> Array:
     if isinstance(cache, MaxPool2dCache):
         return F.max_pool2d_backward.reference(dy, cache)
-    winner, g, x = cache
+    winner, window, x = cache
     check_gradient(dy, winner.shape, x)
-    tiles = g.stride == g.kernel_size and g.dilation == (1, 1)
+    tiles = window.stride == window.kernel_size and window.dilation == (1, 1)
     dx = np.zeros_like(x)
-    for tap, (_, _, rows, cols) in enumerate(taps(g.kernel_size, g.stride, g.dilation, g.outputs)):
+    for tap, (_, _, rows, cols) in enumerate(window.taps()):
         if tiles:
             np.multiply(dy, winner == tap, out=dx[..., rows, cols])
         else:
@@ -283,10 +285,10 @@ def max_pool2d_backward(dy: Array, cache: MaxPool2dCache | NumpyMaxPool2dCache) 
 def max_unpool2d_backward(dy: Array, cache: MaxPool2dCache | NumpyMaxPool2dCache) -> Array:
     if isinstance(cache, MaxPool2dCache):
         return F.max_unpool2d_backward.reference(dy, cache)
-    winner, g, x = cache
+    winner, window, x = cache
     check_gradient(dy, x.shape, x)
     dx = np.empty(winner.shape, dy.dtype)
-    for tap, (_, _, rows, cols) in enumerate(taps(g.kernel_size, g.stride, g.dilation, g.outputs)):
+    for tap, (_, _, rows, cols) in enumerate(window.taps()):
         np.copyto(dx, dy[..., rows, cols], where=winner == tap)
     return dx
 
@@ -300,27 +302,27 @@ def avg_pool2d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> tuple[Array, AvgPool2dCache]:
-    g = pool_geometry(x, kernel_size, stride, padding, 1, ceil_mode)
-    if g.padding != (0, 0) or g.beyond(x.shape[2:]) != (0, 0):
+    window = pool_window(x, kernel_size, stride, padding, 1, ceil_mode)
+    if not window.stays_inside:
         return F.avg_pool2d.reference(x, kernel_size, stride, padding, ceil_mode, count_include_pad)
-    seen = [x[..., rows, cols] for _, _, rows, cols in taps(g.kernel_size, g.stride, g.dilation, g.outputs)]
+    seen = [x[..., rows, cols] for _, _, rows, cols in window.taps()]
     y = seen[0].copy(order="K")
     for values in seen[1:]:
         y += values
     y /= y.dtype.type(len(seen))
-    return y, AvgPool2dCache(window_count(np, x, g, count_include_pad), g, x.shape, y)
+    return y, AvgPool2dCache(window_count(np, x, window, count_include_pad), window, x.shape, y)
 
 
 @F.avg_pool2d_backward.kernel(np.ndarray)
 def avg_pool2d_backward(dy: Array, cache: AvgPool2dCache) -> Array:
-    count, g, x_shape, y = cache
-    if g.stride != g.kernel_size or g.padding != (0, 0) or g.beyond(x_shape[2:]) != (0, 0):
+    count, window, x_shape, y = cache
+    if window.stride != window.kernel_size or not window.stays_inside:
         return F.avg_pool2d_backward.reference(dy, cache)
     check_gradient(dy, y.shape, y)
     share = dy / count
     # laid out as y, and all written but what no window read
     order = np.argsort([-abs(stride) for stride in y.strides], kind="stable")
     dx = np.zeros([x_shape[axis] for axis in order], dy.dtype).transpose(np.argsort(order))
-    for _, _, rows, cols in taps(g.kernel_size, g.stride, g.dilation, g.outputs):
+    for _, _, rows, cols in window.taps():
         dx[..., rows, cols] = share
     return dx

@@ -1,7 +1,7 @@
 """The hot operations by torch's own kernels: what autograd would have called, called without autograd."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -9,14 +9,14 @@ import torch
 
 from cnnlib import functional as F
 from cnnlib.arrays import Array, check_arrays, check_gradient
-from cnnlib.functional.convolution import Conv2dCache, ConvGeometry, conv_geometry
-from cnnlib.functional.geometry import Pair
+from cnnlib.functional.convolution import Conv2dCache, conv_window
+from cnnlib.functional.geometry import Pair, Window
 from cnnlib.functional.linear import LinearCache, check_linear
 from cnnlib.functional.normalization import LocalResponseNormCache, check_local_response_norm
-from cnnlib.functional.pooling import PoolGeometry, pool_geometry
+from cnnlib.functional.pooling import pool_window
 from cnnlib.kernels import winograd
-from cnnlib.module import Product
-from cnnlib.optim import SGD, Adam, Move
+from cnnlib.kernels.outer_product import OuterProduct
+from cnnlib.optim import SGD, Adam, Move, multiplied_out
 
 _aten = torch.ops.aten
 
@@ -31,47 +31,47 @@ def conv2d(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> tuple[Array, Conv2dCache]:
-    g = conv_geometry(x, weight, bias, stride, padding, dilation, groups)
-    if _covers_all(g):
+    window = conv_window(x, weight, bias, stride, padding, dilation, groups)
+    if _covers_all(window, groups):
         y = torch.nn.functional.linear(x.flatten(1), weight.flatten(1), bias)[:, :, None, None]
-    elif winograd.applies(x, weight, g):
-        y = winograd.conv2d(x, weight, bias, g)
+    elif winograd.applies(x, weight, window, groups):
+        y = winograd.conv2d(x, weight, bias, window, groups)
     else:
-        y = _aten.convolution(x, weight, bias, g.stride, g.padding, g.dilation, False, (0, 0), groups)
-    return y, Conv2dCache(x, weight, bias is not None, g)
+        y = _aten.convolution(x, weight, bias, window.stride, window.padding, window.dilation, False, (0, 0), groups)
+    return y, Conv2dCache(x, weight, bias is not None, window, groups)
 
 
 @F.conv2d_backward.kernel(torch.Tensor)
 def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
-    x, weight, has_bias, g = cache
-    check_gradient(dy, g.output_shape(x, weight), x)
-    if _covers_all(g):
+    x, weight, has_bias, window, groups = cache
+    check_gradient(dy, cache.output_shape, x)
+    if _covers_all(window, groups):
         delta = dy.flatten(1)
         dx = (delta @ weight.flatten(1)).reshape(x.shape) if need_dx else None
         dweight = (delta.T @ x.flatten(1)).reshape(weight.shape)
         return dx, dweight, (delta.sum(0) if has_bias else None)
-    if winograd.applies(x, weight, g):
-        dx, dweight = winograd.conv2d_backward(dy, x, weight, g, need_dx)
+    if winograd.applies(x, weight, window, groups):
+        dx, dweight = winograd.conv2d_backward(dy, x, weight, window, groups, need_dx)
         return dx, dweight, (dy.sum((0, 2, 3)) if has_bias else None)
     return _aten.convolution_backward(
         dy,
         x,
         weight,
         [weight.shape[0]],
-        g.stride,
-        g.padding,
-        g.dilation,
+        window.stride,
+        window.padding,
+        window.dilation,
         False,
         (0, 0),
-        g.groups,
+        groups,
         (need_dx, True, has_bias),
     )
 
 
-def _covers_all(g: ConvGeometry) -> bool:
+def _covers_all(window: Window, groups: int) -> bool:
     """Whether the one place of the kernel covers its whole input: then it is a fully connected layer (LeNet's C5)."""
-    unpadded, dense = g.padding == (0, 0), g.dilation == (1, 1)
-    return g.outputs == (1, 1) and g.stride == (1, 1) and unpadded and dense and g.groups == 1
+    unpadded, dense = window.padding == (0, 0), window.dilation == (1, 1)
+    return window.outputs == (1, 1) and window.stride == (1, 1) and unpadded and dense and groups == 1
 
 
 class TorchMaxPool2dCache(NamedTuple):
@@ -79,7 +79,7 @@ class TorchMaxPool2dCache(NamedTuple):
 
     x: Array
     indices: Array
-    geometry: PoolGeometry
+    window: Window
     ceil_mode: bool
 
 
@@ -100,16 +100,17 @@ def max_pool2d(
     dilation: int | Pair = 1,
     ceil_mode: bool = False,
 ) -> tuple[Array, TorchMaxPool2dCache | TiledMaxPool2dCache]:
-    g = pool_geometry(x, kernel_size, stride, padding, dilation, ceil_mode)
-    if _tiles(g, x):
+    window = pool_window(x, kernel_size, stride, padding, dilation, ceil_mode)
+    if _tiles(window, x):
         # Strided slices, columns first and then rows, take a third of the time of torch's general kernel. Ties go as in
         # reading order: the left one in each row, then the upper row.
         left, right = x[..., ::2], x[..., 1::2]
         rows = torch.maximum(left, right)
         upper, lower = rows[..., ::2, :], rows[..., 1::2, :]
         return torch.maximum(upper, lower), TiledMaxPool2dCache(left >= right, upper >= lower, x)
-    y, indices = _aten.max_pool2d_with_indices(x, g.kernel_size, g.stride, g.padding, g.dilation, ceil_mode)
-    return y, TorchMaxPool2dCache(x, indices, g, ceil_mode)
+    given = (window.kernel_size, window.stride, window.padding, window.dilation, ceil_mode)
+    y, indices = _aten.max_pool2d_with_indices(x, *given)
+    return y, TorchMaxPool2dCache(x, indices, window, ceil_mode)
 
 
 @F.max_pool2d_backward.kernel(torch.Tensor)
@@ -121,10 +122,10 @@ def max_pool2d_backward(dy: Array, cache: TorchMaxPool2dCache | TiledMaxPool2dCa
         dx = torch.empty_like(cache.like)
         _share(rows, cache.left_wins, dx[..., ::2], dx[..., 1::2])
         return dx
-    x, indices, g, ceil_mode = cache
+    x, indices, window, ceil_mode = cache
     check_gradient(dy, tuple(indices.shape), x)
     return _aten.max_pool2d_with_indices_backward(
-        dy, x, g.kernel_size, g.stride, g.padding, g.dilation, ceil_mode, indices
+        dy, x, window.kernel_size, window.stride, window.padding, window.dilation, ceil_mode, indices
     )
 
 
@@ -145,9 +146,10 @@ def max_unpool2d_backward(dy: Array, cache: TorchMaxPool2dCache | TiledMaxPool2d
     return dy.flatten(2).gather(2, indices.flatten(2)).reshape(indices.shape)
 
 
-def _tiles(g: PoolGeometry, x: Array) -> bool:
+def _tiles(window: Window, x: Array) -> bool:
     even = x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0
-    return even and g.kernel_size == g.stride == (2, 2) and g.padding == (0, 0) and g.dilation == (1, 1)
+    tiled = window.kernel_size == window.stride == (2, 2)
+    return even and tiled and window.padding == (0, 0) and window.dilation == (1, 1)
 
 
 class TorchAvgPool2dCache(NamedTuple):
@@ -155,7 +157,7 @@ class TorchAvgPool2dCache(NamedTuple):
 
     x: Array
     outputs: tuple[int, ...]
-    geometry: PoolGeometry
+    window: Window
     ceil_mode: bool
     count_include_pad: bool
 
@@ -169,26 +171,27 @@ def avg_pool2d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> tuple[Array, TorchAvgPool2dCache]:
-    g = pool_geometry(x, kernel_size, stride, padding, 1, ceil_mode)
-    if _tiles(g, x) and not _channels_side_by_side(x):
+    window = pool_window(x, kernel_size, stride, padding, 1, ceil_mode)
+    if _tiles(window, x) and not _channels_side_by_side(x):
         rows = x[..., ::2, :] + x[..., 1::2, :]
         y = rows[..., ::2] + rows[..., 1::2]
         y *= 0.25
     else:
-        y = _aten.avg_pool2d(x, g.kernel_size, g.stride, g.padding, ceil_mode, count_include_pad)
-    return y, TorchAvgPool2dCache(x, tuple(y.shape), g, ceil_mode, count_include_pad)
+        y = _aten.avg_pool2d(x, window.kernel_size, window.stride, window.padding, ceil_mode, count_include_pad)
+    return y, TorchAvgPool2dCache(x, tuple(y.shape), window, ceil_mode, count_include_pad)
 
 
 @F.avg_pool2d_backward.kernel(torch.Tensor)
 def avg_pool2d_backward(dy: Array, cache: TorchAvgPool2dCache) -> Array:
-    x, outputs, g, ceil_mode, count_include_pad = cache
+    x, outputs, window, ceil_mode, count_include_pad = cache
     check_gradient(dy, outputs, x)
-    if _tiles(g, x) and not _channels_side_by_side(x):
+    if _tiles(window, x) and not _channels_side_by_side(x):
         dx, share = torch.empty_like(x), dy * 0.25
         for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
             dx[..., i::2, j::2] = share
         return dx
-    return _aten.avg_pool2d_backward(dy, x, g.kernel_size, g.stride, g.padding, ceil_mode, count_include_pad, None)
+    given = (window.kernel_size, window.stride, window.padding, ceil_mode, count_include_pad, None)
+    return _aten.avg_pool2d_backward(dy, x, *given)
 
 
 def _channels_side_by_side(x: Array) -> bool:
@@ -269,10 +272,27 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, L
     return torch.nn.functional.linear(x, weight, bias), LinearCache(x, weight, bias is not None)
 
 
+@F.linear_backward.kernel(torch.Tensor)
+def linear_backward(dy: Array, cache: LinearCache, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
+    x, weight, has_bias = cache
+    (n, d), k = x.shape, weight.shape[0]
+    check_gradient(dy, (n, k), x)
+    dx = dy @ weight if need_dx else None
+    factors_are_smaller = n * (k + d) < k * d
+    followed = torch.is_grad_enabled() and (dy.requires_grad or x.requires_grad)  # by autograd, to a second derivative
+    dweight = OuterProduct(dy, x) if factors_are_smaller and not followed else dy.T @ x
+    return dx, dweight, (dy.sum(0) if has_bias else None)
+
+
+@multiplied_out.kernel(torch.Tensor)
+def _multiplied_out(gradient: Array) -> Array:
+    return gradient.array() if isinstance(gradient, OuterProduct) else gradient
+
+
 @SGD.update_all.kernel(torch.Tensor)
 def sgd_update_all(rule: SGD, like: Array, moves: Sequence[Move]) -> None:
-    for is_first_step, ready in _fusible(rule, moves, "momentum_buffer").items():
-        if rule.momentum and is_first_step[0]:
+    for is_first_step, ready in _fusible(rule, [move for move in moves if not _update_by_factors(rule, *move)]):
+        if rule.momentum and is_first_step:
             for move in ready:
                 move.state["momentum_buffer"] = torch.empty_like(move.w)
         torch._fused_sgd_(
@@ -285,30 +305,31 @@ def sgd_update_all(rule: SGD, like: Array, moves: Sequence[Move]) -> None:
             dampening=rule.dampening,
             nesterov=rule.nesterov,
             maximize=False,
-            is_first_step=is_first_step[0],
+            is_first_step=is_first_step,
         )
 
 
-@SGD.update_by_product.kernel(torch.Tensor)
-def sgd_update_by_product(rule: SGD, w: Array, g: Product, state: dict[str, Array]) -> None:
-    b, delta, x = state.get("momentum_buffer"), g.delta.T, g.x
-    if x.dtype != w.dtype or (rule.momentum and b is None):
-        return sgd_update_all(rule, w, [Move(w, g.array(), state)])
-    decay = rule.weight_decay
+def _update_by_factors(rule: SGD, w: Array, g: Array, state: dict[str, Array]) -> bool:
+    """Make the step of a weight whose gradient is a product, which is then never stored; return whether that was so."""
+    b = state.get("momentum_buffer")
+    if not isinstance(g, OuterProduct) or g.is_stored or g.dtype != w.dtype or (rule.momentum and b is None):
+        return False
+    delta, decay = g.delta.T, rule.weight_decay
     if rule.momentum:
-        b.addmm_(delta, x, beta=rule.momentum, alpha=1 - rule.dampening)  # the gradient itself is never stored
+        b.addmm_(delta, g.x, beta=rule.momentum, alpha=1 - rule.dampening)
         if decay:
             b.add_(w, alpha=(1 - rule.dampening) * decay)
     if rule.nesterov or not rule.momentum:
-        w.addmm_(delta, x, beta=1 - rule.lr * decay, alpha=-rule.lr)
+        w.addmm_(delta, g.x, beta=1 - rule.lr * decay, alpha=-rule.lr)
     if rule.momentum:
         w.add_(b, alpha=-rule.lr * (rule.momentum if rule.nesterov else 1))
+    return True
 
 
 @Adam.update_all.kernel(torch.Tensor)
 def adam_update_all(rule: Adam, like: Array, moves: Sequence[Move]) -> None:
     fused = torch._fused_adamw_ if rule.decoupled else torch._fused_adam_
-    for _, ready in _fusible(rule, moves, "exp_avg").items():
+    for _, ready in _fusible(rule, moves):
         for w, _, state in ready:
             if not state:
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(w), torch.zeros_like(w)
@@ -332,18 +353,25 @@ def adam_update_all(rule: Adam, like: Array, moves: Sequence[Move]) -> None:
         )
 
 
-def _fusible(rule: SGD | Adam, moves: Sequence[Move], slot: str) -> dict[tuple[Any, ...], list[Move]]:
-    """Return the moves that torch's fused step can make, in groups that it can make at once; make the others.
+def _fusible(rule: SGD | Adam, moves: Sequence[Move]) -> Iterator[tuple[bool, list[Move]]]:
+    """Yield (whether it is a first step, moves) for those that torch's fused step can make at once; make the others.
 
-    It goes through memory in order, so that all arrays of a move have to lie in memory alike.
+    It goes through memory in order, so that all arrays of a move have to lie in memory alike. A gradient that is a
+    product is multiplied out when its turn comes, by itself, and dropped after the step.
     """
     groups = defaultdict[tuple[Any, ...], list[Move]](list)
+    products: list[Move] = []
     for move in moves:
-        w, g, buffer = move.w, move.g, move.state.get(slot)
+        w, g, buffer = move.w, move.g, next((state for state in move.state.values() if state.ndim == move.w.ndim), None)
         dense = w.is_contiguous() or w.is_contiguous(memory_format=torch.channels_last)
         alike = g.stride() == w.stride() and (buffer is None or buffer.stride() == w.stride())
-        if dense and alike and w.dtype in (torch.float32, torch.float64) and g.dtype == w.dtype:
-            groups[buffer is None, w.dtype, w.device].append(move)
+        if not (dense and alike and w.dtype in (torch.float32, torch.float64) and g.dtype == w.dtype):
+            rule.update(w, multiplied_out(g), move.state)
+        elif isinstance(g, OuterProduct):
+            products.append(move)
         else:
-            rule.update(*move)
-    return groups
+            groups[not move.state, w.dtype, w.device].append(move)
+    for (first, *_), ready in groups.items():
+        yield first, ready
+    for w, g, state in products:
+        yield not state, [Move(w, g.array(), state)]

@@ -27,8 +27,7 @@ import torch
 from torch.nn.functional import pad
 
 from cnnlib.arrays import Array
-from cnnlib.functional.convolution import ConvGeometry
-from cnnlib.functional.geometry import Pair
+from cnnlib.functional.geometry import Pair, Window
 
 A_T = (
     (1, 1, 1, 1, 1, 0),
@@ -80,34 +79,38 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def applies(x: Array, weight: Array, g: ConvGeometry) -> bool:
+def applies(x: Array, weight: Array, window: Window, groups: int = 1) -> bool:
     """Whether this is a convolution that it computes, and one with enough channels and windows to be worth it."""
-    small = g.kernel_size == (3, 3) and g.stride == g.dilation == (1, 1)
+    small = window.kernel_size == (3, 3) and window.stride == window.dilation == (1, 1)
     exact = x.dtype in (torch.float32, torch.float64) and x.device.type == "cpu"
     followed = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)  # by autograd, which can't see it
-    if followed or max(g.padding) > 2 or not (small and exact and x.stride(1) == 1):  # wider: windows of zeros only
+    if followed or not (small and exact and x.stride(1) == 1):
         return False
-    pairs = weight.shape[0] // g.groups * weight.shape[1]  # of a channel and a filter
-    outputs, tiles = prod(g.outputs), prod(_tiles(g.outputs))
-    work = x.shape[0] * outputs * 9 * pairs * g.groups
+    if max(window.padding) > 2:  # there would be windows of zeros only
+        return False
+    pairs = weight.shape[0] // groups * weight.shape[1]  # of a channel and a filter
+    outputs, tiles = prod(window.outputs), prod(_tiles(window.outputs))
+    work = x.shape[0] * outputs * 9 * pairs * groups
     return pairs >= 128 * 128 and work >= WORTH and outputs >= 0.75 * TILE**2 * tiles
 
 
-def conv2d(x: Array, weight: Array, bias: Array | None, g: ConvGeometry) -> Array:
+def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:
     """Return y as `functional.conv2d` does."""
-    y = torch.empty(g.output_shape(x, weight), dtype=x.dtype, memory_format=torch.channels_last)
-    for seen, filters in _groups(g.groups, x, weight):
-        _filter(x[:, seen], weight[filters], None if bias is None else bias[filters], g.padding, y[:, filters])
+    y = torch.empty((len(x), len(weight), *window.outputs), dtype=x.dtype, memory_format=torch.channels_last)
+    for seen, filters in _groups(groups, x, weight):
+        _filter(x[:, seen], weight[filters], None if bias is None else bias[filters], window.padding, y[:, filters])
     return y
 
 
-def conv2d_backward(dy: Array, x: Array, weight: Array, g: ConvGeometry, need_dx: bool) -> tuple[Array | None, Array]:
+def conv2d_backward(
+    dy: Array, x: Array, weight: Array, window: Window, groups: int, need_dx: bool
+) -> tuple[Array | None, Array]:
     """Return dx and dweight as `functional.conv2d_backward` does."""
     dx = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last) if need_dx else None
     dweight = torch.zeros_like(weight, memory_format=torch.channels_last)
-    for seen, filters in _groups(g.groups, x, weight):
+    for seen, filters in _groups(groups, x, weight):
         of_input = None if dx is None else dx[:, seen]
-        _spread(dy[:, filters], x[:, seen], weight[filters], g.padding, of_input, dweight[filters])
+        _spread(dy[:, filters], x[:, seen], weight[filters], window.padding, of_input, dweight[filters])
     return dx, dweight
 
 

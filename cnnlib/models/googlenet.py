@@ -167,9 +167,9 @@ def googlenet(
         """A convolution that keeps the size (divided by the stride), and what follows each of them."""
         padding = size // 2
         if paper:
-            return Sequential(conv=Conv2d(inputs, outputs, size, stride, padding, **start), relu=ReLU())
+            return Sequential(conv=Conv2d(inputs, outputs, size, stride, padding, **start), relu=ReLU(inplace=True))
         conv = Conv2d(inputs, outputs, size, stride, padding, bias=False, **start)
-        return Sequential(conv=conv, bn=BatchNorm2d(outputs, eps=0.001, dtype=dtype), relu=ReLU())
+        return Sequential(conv=conv, bn=BatchNorm2d(outputs, eps=0.001, dtype=dtype), relu=ReLU(inplace=True))
 
     def norm() -> LocalResponseNorm:
         return LocalResponseNorm(size=5, alpha=1e-4, beta=0.75, k=1.0)
@@ -207,7 +207,7 @@ def googlenet(
                     conv=unit(channels, reduced, 1),
                     flatten=Flatten(),
                     fc1=Linear(reduced * 4 * 4, hidden, **start),
-                    relu=ReLU(),
+                    relu=ReLU(inplace=True),
                     dropout=Dropout(0.7),
                     fc2=Linear(hidden, num_classes, **start),
                 ),

@@ -70,15 +70,15 @@ def vgg(
         else:
             kernel_size, _, filters = entry.rpartition("x")
             outputs, size = scaled(int(filters), width), int(kernel_size or 3)
-            layers += [Conv2d(channels, outputs, size, padding=size // 2, **start), ReLU()]
+            layers += [Conv2d(channels, outputs, size, padding=size // 2, **start), ReLU(inplace=True)]
             channels = outputs
     hidden = scaled(4096, width)
     classifier = Sequential(
         Linear(channels * maps * maps, hidden, **start),
-        ReLU(),
+        ReLU(inplace=True),
         Dropout(0.5),
         Linear(hidden, hidden, **start),
-        ReLU(),
+        ReLU(inplace=True),
         Dropout(0.5),
         Linear(hidden, num_classes, **start),
     )

@@ -12,8 +12,8 @@ from functools import partial
 from math import prod
 from typing import Any
 
-from cnnlib.arrays import Array, library
-from cnnlib.module import Module, Parameter, Product
+from cnnlib.arrays import library
+from cnnlib.module import Module, Parameter
 
 BUCKET_BYTES = 25 * 2**20
 """A bucket's size: large enough that a message's latency is small beside it (torch's default as well)."""
@@ -183,12 +183,13 @@ class _Bucket:
         """From now on, gradients of these parameters go into the bucket, and `send` is called when it is full."""
         self.missing = set(range(len(self.parameters)))
         for k, parameter in enumerate(self.parameters):
-            parameter.accumulate = partial(self._take, k, share, send)  # in front of the class's method
+            parameter.on_gradient = partial(self._take, k, share, send)
 
-    def _take(self, k: int, share: float, send: Callable[[], None], grad: Array | Product) -> None:
+    def _take(self, k: int, share: float, send: Callable[[], None], parameter: Parameter) -> None:
         if k not in self.missing:
             raise RuntimeError("a parameter had two gradients in one backward pass: its first one has left already")
-        self.views[k].copy_(grad.array() if isinstance(grad, Product) else grad).mul_(share)
+        self.views[k].copy_(parameter.grad).mul_(share)
+        parameter.grad = None
         self.missing.remove(k)
         if not self.missing:
             send()
@@ -201,7 +202,7 @@ class _Bucket:
 
     def close(self) -> None:
         for parameter in self.parameters:
-            vars(parameter).pop("accumulate", None)
+            parameter.on_gradient = None
 
     def hand_out(self) -> None:
         """Give each parameter its averaged gradient."""

@@ -7,18 +7,14 @@ float32's range; float16 has not, so its loss is multiplied by a factor that kee
 that is halved, without a step, whenever a gradient overflows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from cnnlib.arrays import Array, library
-from cnnlib.layers import RBF, BatchNorm2d, LocalResponseNorm
 from cnnlib.module import Layer, Module, Parameter
 from cnnlib.training.history import LossScale
-
-WIDE = (BatchNorm2d, LocalResponseNorm, RBF)
-"""Layers that stay float32."""
 
 GROW_AFTER = 2000
 """After so many steps without an overflow the loss's factor is doubled."""
@@ -46,8 +42,8 @@ class Precision:
         self._dtype = getattr(torch, name)
         if name == "float16":
             self.scale = scale or LossScale()
-        self._wide = [module for module in model.modules() if isinstance(module, WIDE)]
-        own = {id(parameter) for layer in self._wide for parameter in layer.parameters()}
+        wide = [module for module in model.modules() if isinstance(module, Layer) and module.wide]
+        own = {id(parameter) for layer in wide for parameter in layer.parameters()}
         self._parameters = [parameter for parameter in model.parameters() if id(parameter) not in own]
 
     @contextmanager
@@ -59,8 +55,6 @@ class Precision:
         masters = [parameter.data for parameter in self._parameters]
         for parameter in self._parameters:
             parameter.data = parameter.data.to(self._dtype)
-        for layer in self._wide:
-            _widen(layer)
         try:
             yield
         finally:
@@ -68,8 +62,6 @@ class Precision:
                 parameter.data = master
                 if parameter.grad is not None:
                     parameter.grad = parameter.grad.to(master.dtype)
-            for layer in self._wide:
-                del layer.forward, layer.gradients
 
     def lower(self, x: Array) -> Array:
         """Return images as the layers compute with them."""
@@ -108,19 +100,3 @@ class Precision:
         else:
             self.scale = replace(self.scale, fine=self.scale.fine + 1)
         return finite
-
-
-def _widen(layer: Layer) -> None:
-    """Let one layer compute in float32 between neighbours that don't."""
-    forward: Callable[..., Any] = layer.forward
-    gradients: Callable[..., Any] = layer.gradients
-
-    def wide_forward(x: Array) -> tuple[Array, Any]:
-        y, cache = forward(x.float())
-        return y.to(x.dtype), cache
-
-    def wide_gradients(dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
-        dx = gradients(dy.float(), cache, need_input_grad)
-        return None if dx is None else dx.to(dy.dtype)
-
-    layer.forward, layer.gradients = wide_forward, wide_gradients

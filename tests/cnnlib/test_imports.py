@@ -118,7 +118,7 @@ def test_the_rules_have_no_circle(package):
 
 def test_only_the_torch_kernels_load_torch():
     found = {name: {module.split(".")[0] for module, _ in imported(path)} for name, path in sources().items()}
-    allowed = LAZY_TORCH | {"kernels/torch_kernels.py", "kernels/winograd.py"}
+    allowed = LAZY_TORCH | {f"kernels/{name}.py" for name in ("outer_product", "torch_kernels", "winograd")}
     assert {name for name, modules in found.items() if "torch" in modules} == allowed
     for name in LAZY_TORCH:
         assert not [m for m, top in imported(ROOT / "cnnlib" / name) if top and m.split(".")[0] == "torch"], name

@@ -160,14 +160,12 @@ def test_the_first_layers_input_gradient_is_left_out(device):
     assert branches.backward(move(np.ones((4, 7, 6, 6)), device), need_input_grad=False) is None
 
 
-def test_an_output_that_was_concatenated_is_kept_once(device):
+def test_each_branch_gets_the_gradients_of_its_own_channels(device):
     rng = np.random.default_rng(3)
-    deep = Sequential(layers.Conv2d(2, 3, 1, dtype="float64", rng=rng), layers.ReLU())
+    deep = Sequential(layers.Conv2d(2, 3, 1, dtype="float64", rng=rng), layers.ReLU(inplace=True))
     branches = Concat(deep, layers.ReLU()).to(device)
     x = batch(device)[0]
     y = branches(x)
-    for kept, own in ((deep[1]._cache, y[:, :3]), (branches[1]._cache, y[:, 3:])):
-        assert np.shares_memory(numpy(kept), numpy(own)) and kept.shape == own.shape
     dy = y * 0 + 1
     alone = Sequential(layers.Conv2d(2, 3, 1, dtype="float64", rng=np.random.default_rng(3)), layers.ReLU()).to(device)
     alone(x)
@@ -361,7 +359,7 @@ def test_arrays_of_other_libraries_come_in_by_dlpack(device):
 @pytest.mark.parametrize("pool", [layers.MaxPool2d, layers.AvgPool2d])
 def test_a_rectifier_writes_over_what_nobody_needs_and_nothing_else(device, pool):
     rng = np.random.default_rng(2)
-    parts = layers.Conv2d(2, 4, 3, dtype="float64", rng=rng), layers.ReLU(), pool(2)
+    parts = layers.Conv2d(2, 4, 3, dtype="float64", rng=rng), layers.ReLU(inplace=True), pool(2)
     together = Sequential(layers.ReLU(), *parts).to(device)
     x = move(rng.standard_normal((3, 2, 8, 8)), device)
     kept = numpy(x).copy()

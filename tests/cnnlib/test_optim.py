@@ -8,7 +8,7 @@ from benchmarks.torch_twin import torch_twin
 from cnnlib import layers, losses, lr_scheduler, optim
 from cnnlib.arrays import move
 from cnnlib.containers import Sequential
-from cnnlib.module import Parameter, Product
+from cnnlib.module import Parameter
 
 RULES = [
     ("SGD", {"lr": 0.1}),
@@ -348,44 +348,6 @@ def test_only_parameters_are_moved(given, message):
 def test_numpys_numbers_are_numbers():
     rule = optim.SGD(start("numpy")[0], lr=np.float32(0.5), momentum=np.float64(0.9), weight_decay=np.int64(1))
     assert (rule.lr, rule.momentum, rule.weight_decay) == (0.5, 0.9, 1)
-
-
-@pytest.mark.parametrize("rule, settings", RULES, ids=str)
-def test_a_gradient_kept_as_a_product_moves_the_same(device, rule, settings):
-    rng = np.random.default_rng(3)
-    factored, whole = (Parameter(move(np.ones((6, 7)), device)) for _ in range(2))
-    ours, reference = (getattr(optim, rule)([p], **settings) for p in (factored, whole))
-    for _ in range(20):
-        delta, x = (move(rng.standard_normal((2, n)), device) for n in (6, 7))
-        ours.zero_grad()
-        factored.accumulate(Product(delta, x))
-        whole.grad = delta.T @ x
-        assert factored.product is not None
-        ours.step()
-        reference.step()
-        np.testing.assert_allclose(*map(numpy_of, (factored.data, whole.data)), rtol=1e-12, atol=1e-13)
-    np.testing.assert_array_equal(*map(numpy_of, (factored.grad, delta.T @ x)))  # whoever looks sees it
-    assert factored.product is None
-
-
-def test_a_product_adds_to_a_gradient_and_a_gradient_to_it():
-    rng = np.random.default_rng(0)
-    pairs = [Product(rng.standard_normal((2, 4)), rng.standard_normal((2, 5))) for _ in range(3)]
-    parameter = Parameter(np.zeros((4, 5)))
-    for pair in (pairs[0], pairs[1].array(), pairs[2]):
-        parameter.accumulate(pair)
-    np.testing.assert_allclose(parameter.grad, sum(pair.array() for pair in pairs), rtol=1e-14)
-
-
-@pytest.mark.parametrize("rows, is_product", [(2, True), (40, False)])
-def test_a_layers_gradient_is_a_product_where_that_is_smaller(device, rows, is_product):
-    rng = np.random.default_rng(0)
-    layer = layers.Linear(30, 20, dtype="float64").to(device)
-    x, dy = (move(rng.standard_normal((rows, n)), device) for n in (30, 20))
-    layer(x)
-    layer.backward(dy)
-    assert (layer.weight.product is not None) == is_product
-    np.testing.assert_allclose(numpy_of(layer.weight.grad), numpy_of(dy).T @ numpy_of(x), rtol=1e-12)
 
 
 @pytest.mark.parametrize("rule", ["SGD", "Momentum", "Adam", "Adadelta"])

@@ -49,7 +49,7 @@ def test_it_is_the_convolution(scratch, name):
     x, weight, bias, options = layer(name, "float64")
     expected, kept = F.conv2d.reference(x, weight, bias, **options)
     y, cache = F.conv2d(side_by_side(x), side_by_side(weight), torch.from_numpy(bias), **options)
-    assert winograd.applies(cache.x, cache.weight, cache.geometry)
+    assert winograd.applies(cache.x, cache.weight, cache.window, cache.groups)
     assert error(y, expected) < 1e-13
     dy = np.random.default_rng(1).standard_normal(expected.shape)
     gradients = F.conv2d_backward.reference(dy, kept)
@@ -120,6 +120,6 @@ def test_other_convolutions_are_left_to_torch(change, monkeypatch):
         x = x.contiguous(memory_format=torch.channels_last)
     options = {name: change[name] for name in ("stride", "dilation", "padding") if name in change}
     y, cache = F.conv2d(x, weight, None, **options)
-    assert not winograd.applies(x, weight, cache.geometry)
+    assert not winograd.applies(x, weight, cache.window, cache.groups)
     expected = torch.nn.functional.conv2d(x, weight, None, **options)
     assert torch.equal(y, expected)

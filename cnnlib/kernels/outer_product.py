@@ -1,0 +1,68 @@
+"""The gradient of a wide fully connected layer's weight, which training need never store."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+
+class OuterProduct(torch.Tensor):
+    r"""The tensor :math:`\delta^\top x`, shape (K, D), that is multiplied out where an operation reads it.
+
+    Of a weight such as those that hold most parameters of AlexNet and VGGNet, copies of `delta` (N, K) and `x` (N, D)
+    are much smaller than their product. Reading multiplies out anew; what writes into the tensor or shares its memory
+    (a slice, `numpy()`) has it stored from then on.
+    """
+
+    delta: torch.Tensor
+    x: torch.Tensor
+    _stored: torch.Tensor | None
+
+    def __new__(cls: type[Self], delta: torch.Tensor, x: torch.Tensor) -> Self:
+        """Make the product of copies: whoever fills the given arrays anew must not change this one."""
+        shape = (delta.shape[1], x.shape[1])
+        self = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=delta.dtype, device=delta.device)
+        self.delta, self.x = delta.clone(), x.clone()
+        self._stored = None
+        return self
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether something may have written into the product, so that the factors no longer tell it."""
+        return self._stored is not None
+
+    def array(self) -> torch.Tensor:
+        """Return the product as an ordinary tensor."""
+        return self.delta.T @ self.x if self._stored is None else self._stored
+
+    def store(self) -> torch.Tensor:
+        """Return the product as a tensor that is kept, so that it can be written into."""
+        self._stored = self.array()
+        return self._stored
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run an operation of torch on the products themselves."""
+        kwargs, parameters = kwargs or {}, func._schema.arguments
+        # `alias_info`: the operation writes into this argument, or returns a view of it
+        positional = [_ordinary(value, p.alias_info is not None) for value, p in zip(args, parameters, strict=False)]
+        named = {p.name: _ordinary(kwargs[p.name], p.alias_info is not None) for p in parameters if p.name in kwargs}
+        return func(*positional, **named)
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """Return the product as a NumPy array."""
+        return self.store().numpy(force=force)
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return f"OuterProduct(delta={tuple(self.delta.shape)}, x={tuple(self.x.shape)})"
+
+
+def _ordinary(value: Any, shared: bool) -> Any:
+    if isinstance(value, OuterProduct):
+        return value.store() if shared else value.array()
+    if isinstance(value, (list, tuple)) and any(isinstance(each, OuterProduct) for each in value):
+        return [_ordinary(each, shared) for each in value]
+    return value
