@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from cnnlib import layers
-from cnnlib.containers import Concat, Sequential
-from cnnlib.models import GoogLeNet
+from cnnlib.containers import Branching, Concat, Sequential
 from cnnlib.module import Module
 
 
@@ -41,10 +40,10 @@ def _(module: Concat) -> nn.Module:
 
 
 class _Branching(nn.Module):
-    def __init__(self, parts: list[tuple[str, nn.Module]]) -> None:
+    def __init__(self, parts: list[tuple[nn.Module, bool]]) -> None:
         super().__init__()
-        self.parts = nn.ModuleList([part for _, part in parts])
-        self.is_head = [name.startswith("aux") for name, _ in parts]
+        self.parts = nn.ModuleList([part for part, _ in parts])
+        self.is_head = [is_head for _, is_head in parts]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         guesses = []
@@ -57,8 +56,13 @@ class _Branching(nn.Module):
 
 
 @_twin.register
-def _(module: GoogLeNet) -> nn.Module:
-    return _Branching([(name, _twin(part)) for name, part in module.branching()])
+def _(module: Branching) -> nn.Module:
+    parts: list[tuple[nn.Module, bool]] = []
+    for name, part in module.trunk.items():
+        parts.append((_twin(part), False))
+        if name in module.heads:
+            parts.append((_twin(module.heads[name][1]), True))
+    return _Branching(parts)
 
 
 def _with_weights(twin: nn.Module, layer: Module) -> nn.Module:

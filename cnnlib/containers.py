@@ -1,9 +1,12 @@
 """How layers make a network, and how gradients find their way back through it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain, takewhile
+from typing import Any
 
 from cnnlib.arrays import Array, namespace
-from cnnlib.module import Module
+from cnnlib.losses import AuxiliaryLoss, Criterion
+from cnnlib.module import Module, Visitor
 
 
 class _Named(Module):
@@ -40,6 +43,17 @@ class Sequential(_Named):
             x = part(x)
         return x
 
+    def walk(self, x: Any, visitor: Visitor) -> Any:
+        for name, part in self._parts.items():
+            x = part.walk(x, visitor.within(name))
+        return x
+
+    def before(self, name: str) -> list[Module]:
+        return [part for _, part in takewhile(lambda item: item[0] != name, self._parts.items())]
+
+    def criterion(self) -> Criterion:
+        return self[-1].criterion()
+
     def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
         first, *others = self._parts.values()
         for part in reversed(others):
@@ -60,6 +74,13 @@ class Concat(_Named):
         self._channels = tuple(y.shape[1] for y in outputs)
         return namespace(x).concat(outputs, axis=1)
 
+    def walk(self, x: Any, visitor: Visitor) -> Any:
+        branches = [part.walk(visitor.fork(x), visitor.within(name)) for name, part in self._parts.items()]
+        return visitor.concat(x, branches)
+
+    def before(self, name: str) -> list[Module]:
+        return []  # each part reads the input
+
     def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
         if not self._channels:
             raise RuntimeError("Concat.backward needs a forward pass before it")
@@ -75,3 +96,77 @@ class Concat(_Named):
             if need_input_grad:
                 dx = asked if dx is None else dx + asked
         return dx
+
+
+class Branching(Module):
+    """A chain of parts, some of which also feed a head of their own: a classifier that helps in training.
+
+    In training a forward pass returns (output, first head's output, ...) and `backward` takes as many gradients; in
+    evaluation, or without heads, there is one output, the chain's.
+
+    `heads` maps a part's name to the (name, head) that reads its output. `heads_last` lists the heads' parameters just
+    before the last part's, as torchvision does, and not where they branch off.
+    """
+
+    def __init__(
+        self, trunk: Mapping[str, Module], heads: Mapping[str, tuple[str, Module]], heads_last: bool = False
+    ) -> None:
+        self.trunk = dict(trunk)
+        self.heads = dict(heads)
+        self.heads_last = heads_last
+
+    def __call__(self, x: Array) -> Array | tuple[Array, ...]:
+        extra: list[Array] = []
+        for name, part in self.trunk.items():
+            x = part(x)
+            if self.training and name in self.heads:
+                _, head = self.heads[name]
+                extra.append(head(x))
+        return (x, *extra) if extra else x
+
+    def backward(self, dy: Array | tuple[Array, ...], need_input_grad: bool = True) -> Array | None:
+        """Return the gradient for the input, from the gradient of each output of the last forward pass.
+
+        Where a head branches off, the trunk's output was used twice: what comes back from the head and what comes back
+        from the rest of the trunk add.
+        """
+        gradients = list(dy) if isinstance(dy, (tuple, list)) else [dy]
+        if len(gradients) != 1 + len(self.heads):
+            raise ValueError(f"there are {1 + len(self.heads)} outputs, so as many gradients, not {len(gradients)}")
+        dx = gradients.pop(0)
+        first = next(iter(self.trunk))
+        for name, part in reversed(self.trunk.items()):
+            if name in self.heads:
+                _, head = self.heads[name]
+                dx = dx + head.backward(gradients.pop())
+            dx = part.backward(dx, need_input_grad or name != first)
+        return dx
+
+    def walk(self, x: Any, visitor: Visitor) -> Any:
+        for name, part in self.trunk.items():
+            x = part.walk(x, visitor.within(name))
+            if name in self.heads:
+                head_name, head = self.heads[name]
+                head.walk(x, visitor.within(head_name))  # a dead end: nothing comes back
+        return x
+
+    def before(self, name: str) -> list[Module]:
+        found: list[Module] = []
+        for part_name, part in self.trunk.items():
+            if part_name == name:
+                break
+            found.append(part)
+            if part_name in self.heads and self.heads[part_name][0] == name:
+                break
+        return found
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        if self.heads_last:
+            *before, last = self.trunk.items()
+            return iter([*before, *self.heads.values(), last])
+        return chain.from_iterable(
+            [(name, part), *([self.heads[name]] if name in self.heads else [])] for name, part in self.trunk.items()
+        )
+
+    def criterion(self) -> Criterion:
+        return AuxiliaryLoss() if self.heads else list(self.trunk.values())[-1].criterion()

@@ -50,3 +50,8 @@ def normal(std: float) -> Initializer:
         return rng.standard_normal(shape, dtype) * np.dtype(dtype).type(std)
 
     return draw
+
+
+def zeros(rng: "np.random.Generator", shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Draw nothing: for weights that are only counted, or about to be loaded. No memory is touched."""
+    return np.zeros(shape, dtype)

@@ -1,5 +1,6 @@
 """Layers: thin keepers of parameters and settings over `functional`. Names, order and defaults are torch.nn's."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,9 @@ import numpy as np
 from cnnlib import functional as F
 from cnnlib import init as I
 from cnnlib.arrays import Array, namespace, widened
-from cnnlib.functional.geometry import Pair, pair
-from cnnlib.module import Layer, Parameter
+from cnnlib.functional.geometry import AdaptiveWindows, Pair, Window, pair
+from cnnlib.losses import Criterion, MAPLoss
+from cnnlib.module import Layer, Parameter, Shape, Trace
 
 
 def at_least_one(**counts: int) -> None:
@@ -57,6 +59,32 @@ class _Weighted(Layer):
     @property
     def _bias(self) -> Array | None:
         return None if self.bias is None else self.bias.data
+
+
+class Elementwise(Layer):
+    """A layer that leaves shapes as they are and reads, for each value, only what is at the same position."""
+
+    def trace(self, shape: Shape) -> Trace:
+        return Trace(shape, 0, Window(_positions(shape), (1, 1)))
+
+
+def _positions(shape: Shape) -> Pair:
+    """Return (H, W) of maps (C, H, W); features have one position."""
+    return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
+
+
+def _slide(layer: Layer, inputs: int, outputs: int, shape: Shape, window: Window) -> Shape:
+    """Return the shape that a window makes of (inputs, H, W)."""
+    if shape[0] != inputs:
+        raise ValueError(f"this layer reads {inputs} channels, but gets {shape[0]}: {layer!r}")
+    return (outputs, *window.outputs)
+
+
+def _all_to_all(layer: Layer, weight_shape: Shape, shape: Shape) -> Trace:
+    outputs, features = weight_shape
+    if shape != (features,):
+        raise ValueError(f"this layer reads {features} features, but gets {shape}: {layer!r}")
+    return Trace((outputs,), outputs * features, Window((1, 1), (1, 1)))
 
 
 class _Wide(Layer):
@@ -110,6 +138,12 @@ class Conv2d(_Weighted):
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self._draw(shape, out_channels, bias, dtype, rng, init)
 
+    def trace(self, shape: Shape) -> Trace:
+        window = Window(_positions(shape), self.kernel_size, self.stride, self.padding, self.dilation)
+        outputs, depth = self.weight.shape[:2]
+        y_shape = _slide(self, depth * self.groups, outputs, shape, window)
+        return Trace(y_shape, prod(window.outputs) * prod(self.weight.shape), window)
+
     def forward(self, x: Array) -> tuple[Array, Any]:
         return F.conv2d(x, self.weight.data, self._bias, self.stride, self.padding, self.dilation, self.groups)
 
@@ -148,6 +182,10 @@ class SparseConv2d(_Weighted):
             filters.append(self.weight.data[0])
         self.weight = Parameter(np.concatenate(filters))
 
+    def trace(self, shape: Shape) -> Trace:
+        window = Window(_positions(shape), self.kernel_size)
+        return Trace((len(self.table), *window.outputs), prod(window.outputs) * prod(self.weight.shape), window)
+
     def forward(self, x: Array) -> tuple[Array, Any]:
         return F.sparse_conv2d(x, self.weight.data, self._bias, self.table)
 
@@ -172,6 +210,9 @@ class Linear(_Weighted):
     ) -> None:
         at_least_one(in_features=in_features, out_features=out_features)
         self._draw((out_features, in_features), out_features, bias, dtype, rng, init)
+
+    def trace(self, shape: Shape) -> Trace:
+        return _all_to_all(self, self.weight.shape, shape)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         return F.linear(x, self.weight.data, self._bias)
@@ -199,6 +240,11 @@ class MaxPool2d(Layer):
         self.dilation = pair("dilation", dilation, 1)
         self.ceil_mode = ceil_mode
 
+    def trace(self, shape: Shape) -> Trace:
+        given = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        window = Window(_positions(shape), *given)
+        return Trace((shape[0], *window.outputs), 0, window)
+
     def forward(self, x: Array) -> tuple[Array, Any]:
         return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
@@ -223,6 +269,10 @@ class AvgPool2d(Layer):
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
 
+    def trace(self, shape: Shape) -> Trace:
+        window = Window(_positions(shape), self.kernel_size, self.stride, self.padding, ceil_mode=self.ceil_mode)
+        return Trace((shape[0], *window.outputs), 0, window)
+
     def forward(self, x: Array) -> tuple[Array, Any]:
         return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
@@ -230,7 +280,7 @@ class AvgPool2d(Layer):
         return F.avg_pool2d_backward(dy, cache)
 
 
-class ReLU(Layer):
+class ReLU(Elementwise):
     """Rectifier. See `functional.relu`.
 
     With `inplace` it writes over what it is given, forward and backward: an array less each time. That is for a layer
@@ -248,7 +298,7 @@ class ReLU(Layer):
         return F.relu_backward(dy, cache, self.inplace)
 
 
-class Tanh(Layer):
+class Tanh(Elementwise):
     """Hyperbolic tangent. See `functional.tanh`."""
 
     def forward(self, x: Array) -> tuple[Array, Any]:
@@ -258,7 +308,7 @@ class Tanh(Layer):
         return F.tanh_backward(dy, cache)
 
 
-class Sigmoid(Layer):
+class Sigmoid(Elementwise):
     """Logistic function. See `functional.sigmoid`."""
 
     def forward(self, x: Array) -> tuple[Array, Any]:
@@ -271,6 +321,10 @@ class Sigmoid(Layer):
 class Flatten(Layer):
     """All axes but the batch's as one. See `functional.flatten`."""
 
+    def trace(self, shape: Shape) -> Trace:
+        whole = _positions(shape)
+        return Trace((prod(shape),), 0, Window(whole, whole))
+
     def forward(self, x: Array) -> tuple[Array, Any]:
         return F.flatten(x)
 
@@ -278,7 +332,7 @@ class Flatten(Layer):
         return F.flatten_backward(dy, cache)
 
 
-class ScaledTanh(Layer):
+class ScaledTanh(Elementwise):
     """LeNet-5's squashing function. See `functional.scaled_tanh`."""
 
     def __init__(self, amplitude: float = 1.7159, slope: float = 2 / 3) -> None:
@@ -297,6 +351,9 @@ class AdaptiveAvgPool2d(Layer):
 
     def __init__(self, output_size: int | Pair) -> None:
         self.output_size = pair("output_size", output_size, 1)
+
+    def trace(self, shape: Shape) -> Trace:
+        return Trace((shape[0], *self.output_size), 0, AdaptiveWindows(_positions(shape), self.output_size))
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         return F.adaptive_avg_pool2d(x, self.output_size)
@@ -319,6 +376,10 @@ class Subsample2d(Layer):
         self.weight = Parameter(np.full(channels, 1 / area, dtype))
         self.bias = Parameter(np.zeros(channels, dtype))
 
+    def trace(self, shape: Shape) -> Trace:
+        window, channels = Window(_positions(shape), self.kernel_size, self.kernel_size), self.weight.shape[0]
+        return Trace(_slide(self, channels, channels, shape, window), 0, window)
+
     def forward(self, x: Array) -> tuple[Array, Any]:
         return F.subsample2d(x, self.weight.data, self.bias.data, self.kernel_size)
 
@@ -337,6 +398,12 @@ class RBF(_Wide):
     def __init__(self, codes: np.ndarray) -> None:
         self.codes = codes
 
+    def trace(self, shape: Shape) -> Trace:
+        return _all_to_all(self, tuple(self.codes.shape), shape)
+
+    def criterion(self) -> Criterion:
+        return MAPLoss()
+
     def forward(self, x: Array) -> tuple[Array, Any]:
         return F.rbf(x, self.codes)
 
@@ -345,7 +412,7 @@ class RBF(_Wide):
         return dx
 
 
-class LocalResponseNorm(_Wide):
+class LocalResponseNorm(_Wide, Elementwise):
     """Division by what the neighbouring channels amount to. See `functional.local_response_norm`."""
 
     def __init__(
@@ -362,7 +429,7 @@ class LocalResponseNorm(_Wide):
         return F.local_response_norm_backward(dy, cache)
 
 
-class BatchNorm2d(_Wide):
+class BatchNorm2d(_Wide, Elementwise):
     """Each channel to mean 0 and variance 1, then a learned scale and offset. See `functional.batch_norm`."""
 
     buffers = ("running_mean", "running_var", "num_batches_tracked")
@@ -402,7 +469,7 @@ class BatchNorm2d(_Wide):
         return dx
 
 
-class Dropout(Layer):
+class Dropout(Elementwise):
     """Switches values off at random in training. See `functional.dropout`.
 
     `rng` draws the masks; `Module.reseed` gives every Dropout of a network its own.

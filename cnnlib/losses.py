@@ -23,7 +23,22 @@ class _Loss:
         raise NotImplementedError
 
 
-class CrossEntropyLoss(_Loss):
+class Criterion(_Loss):
+    """A loss that tells classes apart, from outputs (N, K) or what a network gives in their place, and labels (N,)."""
+
+    def __call__(self, outputs: Any, labels: Array) -> Array:
+        raise NotImplementedError
+
+    def scores(self, outputs: Any) -> Array:
+        """Return what ranks the classes, (N, K): the larger, the likelier; softmax makes probabilities of them."""
+        return outputs
+
+    def predict(self, outputs: Any) -> Array:
+        """Return the numbers of the likeliest classes, (N,)."""
+        return self.scores(outputs).argmax(1)
+
+
+class CrossEntropyLoss(Criterion):
     """Mean negative log-probability of the right classes, from logits (N, K) and labels (N,).
 
     See `functional.cross_entropy`.
@@ -35,10 +50,6 @@ class CrossEntropyLoss(_Loss):
 
     def _gradient(self, cache: Any) -> Array:
         return F.cross_entropy_backward(1.0, cache)
-
-    def predict(self, outputs: Array) -> Array:
-        """Return the numbers of the classes with the largest logits, (N,)."""
-        return outputs.argmax(1)
 
 
 class MSELoss(_Loss):
@@ -52,7 +63,7 @@ class MSELoss(_Loss):
         return F.mse_loss_backward(1.0, cache)
 
 
-class MAPLoss(_Loss):
+class MAPLoss(Criterion):
     r"""LeNet-5's criterion of 1998, from penalties (N, K), as of `layers.RBF`, and labels (N,).
 
     .. math:: L = \frac{1}{N} \sum_n \left( y_{n,t_n} + \log\Big( e^{-j} + \sum_k e^{-y_{n,k}} \Big) \right)
@@ -76,12 +87,12 @@ class MAPLoss(_Loss):
     def _gradient(self, cache: Any) -> Array:
         return -F.cross_entropy_backward(1.0, cache)[:, :-1]
 
-    def predict(self, outputs: Array) -> Array:
-        """Return the numbers of the classes with the smallest penalties, (N,)."""
-        return outputs.argmin(1)
+    def scores(self, outputs: Array) -> Array:
+        """Return the penalties with their sign turned: the smallest is the likeliest."""
+        return -outputs
 
 
-class AuxiliaryLoss(_Loss):
+class AuxiliaryLoss(Criterion):
     """Cross-entropy of the main logits plus `weight` times that of each auxiliary head's.
 
     Takes what a network with heads returns: (main, aux1, aux2) in training, the main logits alone in evaluation;
@@ -110,6 +121,6 @@ class AuxiliaryLoss(_Loss):
         gradients += [F.cross_entropy_backward(self.weight, one) for one in others]
         return tuple(gradients) if others else gradients[0]
 
-    def predict(self, outputs: Array | tuple[Array, ...]) -> Array:
-        """Return the numbers of the classes with the largest main logits, (N,)."""
-        return (outputs[0] if isinstance(outputs, tuple) else outputs).argmax(1)
+    def scores(self, outputs: Array | tuple[Array, ...]) -> Array:
+        """Return the main logits."""
+        return outputs[0] if isinstance(outputs, tuple) else outputs

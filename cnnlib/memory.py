@@ -17,8 +17,7 @@ import numpy as np
 from cnnlib import cost
 from cnnlib.arrays import library, move
 from cnnlib.module import Layer, Module
-from cnnlib.optim import Optimizer
-from cnnlib.training.evaluation import criterion_of, device_of
+from cnnlib.optim import Optimizer, multiplied_out
 
 PARTS = ("parameters", "gradients", "optimizer", "input", "activations")
 
@@ -73,9 +72,10 @@ def measure(model: Module, input_shape: cost.Shape, batch_size: int, optimizer: 
 
     Activations are counted between the forward and the backward pass, gradients and the optimizer's arrays after the
     step. An array counts once, for the first layer that keeps it, and whole where a layer keeps a part of it. What
-    operations allocate and free meanwhile is not in it; on CUDA the allocator's peak is. The weights are changed.
+    operations allocate and free meanwhile is not in it; on CUDA the allocator's peak is. A gradient that is left as a
+    product counts as the array that it stands for. The weights are changed.
     """
-    device, criterion = device_of(model), criterion_of(model)
+    device, criterion = model.device, model.criterion()
     allocator = _Allocator(device)
     rng, like = np.random.default_rng(0), model.parameters()[0].data
     x = rng.standard_normal((batch_size, *input_shape)).astype(str(like.dtype).removeprefix("torch."))
@@ -97,7 +97,8 @@ def measure(model: Module, input_shape: cost.Shape, batch_size: int, optimizer: 
     model.backward(criterion.backward(), need_input_grad=False)
     optimizer.step()
     kept: dict[Any, int] = {}
-    gradients = _count(kept, (parameter.grad for parameter in model.parameters() if parameter.grad is not None))
+    stored = (multiplied_out(parameter.grad) for parameter in model.parameters() if parameter.grad is not None)
+    gradients = _count(kept, list(stored))
     remembered = _count(kept, (a for state in optimizer.state for slot, a in state.items() if slot != "step"))
     return Memory(
         parameters=parameters,

@@ -1,11 +1,16 @@
 """What every part of a network is: something with parameters, a forward pass and a backward pass."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from cnnlib.arrays import Array, as_on, library, move
+from cnnlib.functional.geometry import AdaptiveWindows, Window
+from cnnlib.losses import Criterion, CrossEntropyLoss
+
+Shape = tuple[int, ...]
 
 
 class Parameter:
@@ -63,6 +68,30 @@ class Module:
             if isinstance(value, Module):
                 yield name, value
 
+    def walk(self, x: Any, visitor: "Visitor") -> Any:
+        """Lead a visitor through the parts in forward order, `x` with him; return what he has at the output.
+
+        A module of one's own that is made of others leads him as `Sequential` and `Concat` do.
+        """
+        raise TypeError(
+            f"{type(self).__name__} doesn't say how its parts follow each other: give it a method walk(x, visitor), as "
+            "containers.Sequential and containers.Concat have"
+        )
+
+    def before(self, name: str) -> list["Module"]:
+        """Return the parts that lead from the input to the part called `name`, in forward order."""
+        raise TypeError(f"{type(self).__name__} doesn't say what leads to {name!r}: give it a method before(name)")
+
+    def criterion(self) -> Criterion:
+        """Return the loss that the outputs are made for: cross-entropy, unless the network's paper has another."""
+        return CrossEntropyLoss()
+
+    @property
+    def device(self) -> str:
+        """Where the parameters are, as `to` takes it: "numpy", "cpu", "cuda:0"; "numpy" where there are none."""
+        first = next((parameter.data for parameter in self.parameters()), None)
+        return "numpy" if first is None or library(first) == "numpy" else str(first.device)
+
     def modules(self) -> Iterator["Module"]:
         """Yield this module and all within it."""
         yield self
@@ -101,6 +130,17 @@ class Module:
     def eval(self) -> Self:
         """Switch to evaluation: nothing is kept, and there is no backward pass."""
         return self.train(False)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Within, every part is in evaluation mode; afterwards in that which it had."""
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
 
     def state_dict(self) -> dict[str, Array]:
         """Return name -> array for all parameters and buffers. The arrays are the module's own, not copies."""
@@ -168,6 +208,34 @@ class Module:
             yield from child._slots(f"{prefix}{name}.")
 
 
+class Trace(NamedTuple):
+    """What a layer makes of one input, by shapes alone; multiply-adds are those of products that are added up."""
+
+    output_shape: Shape
+    multiply_adds: int
+    window: Window | AdaptiveWindows
+
+
+class Visitor:
+    """One who is led through a network in forward order by `Module.walk`, with a value of his own kind."""
+
+    def within(self, name: str) -> "Visitor":
+        """Return who goes through the part called `name`."""
+        return self
+
+    def layer(self, layer: "Layer", x: Any) -> Any:
+        """Return his value behind a layer, from that in front of it."""
+        raise NotImplementedError
+
+    def fork(self, x: Any) -> Any:
+        """Return his value at the beginning of each of several branches."""
+        return x
+
+    def concat(self, x: Any, branches: Sequence[Any]) -> Any:
+        """Return his value behind branches whose outputs are stacked along the channels; `x` is that before them."""
+        raise NotImplementedError
+
+
 class Layer(Module):
     """A module without parts: it keeps parameters, settings and one cache; the arithmetic is in `functional`."""
 
@@ -182,6 +250,19 @@ class Layer(Module):
     def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
         """Return the input's gradient and add those of the parameters."""
         raise NotImplementedError
+
+    def trace(self, shape: Shape) -> Trace:
+        """Return what the layer makes of one input of (C, H, W) or (features,).
+
+        Raises GeometryError where its window doesn't fit, ValueError where channels or features don't match.
+        """
+        raise TypeError(
+            f"{type(self).__name__} doesn't say what it makes of an input's shape: give it a method trace(shape), or "
+            "make it a layers.Elementwise if it leaves shapes as they are"
+        )
+
+    def walk(self, x: Any, visitor: Visitor) -> Any:
+        return visitor.layer(self, x)
 
     def __call__(self, x: Array) -> Array:
         y, cache = self.forward(x)

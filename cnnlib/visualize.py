@@ -7,52 +7,21 @@ tensors, wherever the network is; what comes back is an array of the images' kin
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnnlib import cost
 from cnnlib import functional as F
 from cnnlib.arrays import Array, check_rank, library, move, namespace
-from cnnlib.containers import Concat, Sequential
-from cnnlib.functional.geometry import Pair, pair
-from cnnlib.layers import (
-    RBF,
-    AdaptiveAvgPool2d,
-    Conv2d,
-    Flatten,
-    Linear,
-    LocalResponseNorm,
-    MaxPool2d,
-    ReLU,
-    ScaledTanh,
-    Sigmoid,
-    Subsample2d,
-    Tanh,
-)
-from cnnlib.models.googlenet import GoogLeNet
-from cnnlib.module import Layer, Module
+from cnnlib.functional.geometry import Box, Pair, pair
+from cnnlib.layers import Conv2d, LocalResponseNorm, MaxPool2d, ReLU, ScaledTanh, Sigmoid, Tanh
+from cnnlib.module import Layer, Module, Shape, Visitor
 
 RULES = ("deconvnet", "gradient", "guided")
 """How `project` passes an activation function backwards."""
 
 Unit = int | tuple[int, ...]
 """(channel, row, column) of a map, or the number of a feature."""
-
-
-class Box(NamedTuple):
-    """Rows from `top` up to but without `bottom`, columns from `left` up to `right`; some may be padding."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def size(self) -> Pair:
-        """(rows, columns)."""
-        return self.bottom - self.top, self.right - self.left
 
 
 class Patch(NamedTuple):
@@ -66,7 +35,9 @@ class Patch(NamedTuple):
 
 def layer_names(model: Module) -> list[str]:
     """Return the names of all layers and containers in forward order."""
-    return [name for name, _ in _named(model)]
+    names = _Names()
+    model.walk(None, names)
+    return names.all
 
 
 def activations(model: Module, images: Array, layer: str, batch_size: int = 100) -> Array:
@@ -75,7 +46,7 @@ def activations(model: Module, images: Array, layer: str, batch_size: int = 100)
     Raises ValueError for an unknown layer; the message lists those that there are.
     """
     check_rank("images", images, "NCHW")
-    with _evaluation(model):
+    with model.evaluating():
         outputs = list(_outputs(model, images, layer, batch_size))
     return namespace(images).concat(outputs, axis=0)
 
@@ -91,7 +62,9 @@ def filters(model: Module, layer: str | None = None) -> Array:
 
     Raises ValueError for an unknown layer or one that is no convolution.
     """
-    convolutions = {name: part for name, part in _named(model) if isinstance(part, Conv2d)}
+    names = _Names()
+    model.walk(None, names)
+    convolutions = {name: part for name, part in names.layers.items() if isinstance(part, Conv2d)}
     if layer is None:
         if not convolutions:
             raise ValueError("this network has no convolution, so it has no filters")
@@ -162,8 +135,8 @@ def project(model: Module, images: Array, layer: str, units: Unit | Sequence[Uni
         raise ValueError(f"rule must be one of {', '.join(RULES)}, not {rule!r}")
     steps = _path(model, layer)
     x = _to_model(model, images)
-    with _evaluation(model):
-        y, back = _chain(steps, x, rule)
+    with model.evaluating():
+        y, back = _through(steps, (x, _unchanged), _WayBack(rule))
         chosen = units if isinstance(units, list) else [units] * x.shape[0]
         if len(chosen) != x.shape[0]:
             raise ValueError(f"there are {x.shape[0]} images, so as many units, not {len(chosen)}")
@@ -184,15 +157,10 @@ def receptive_field(model: Module, input_shape: tuple[int, ...], layer: str, uni
     Raises ValueError for an unknown layer or a unit that the layer doesn't have.
     """
     steps = _path(model, layer)
-    shapes = [tuple(input_shape)]
-    for step in steps:
-        shapes.append(_output_shape(step, shapes[-1]))
-    place = _unit(unit, (1, *shapes[-1]), layer)
+    shape, sees = _through(steps, (tuple(input_shape), _unchanged), _Sight())
+    place = _unit(unit, (1, *shape), layer)
     row, column = place[1:] if len(place) == 3 else (0, 0)
-    box = Box(row, column, row + 1, column + 1)
-    for step, shape in zip(reversed(steps), reversed(shapes[:-1]), strict=True):
-        box = _seen(step, shape, box)
-    return box
+    return sees(Box(row, column, row + 1, column + 1))
 
 
 def strongest(
@@ -213,7 +181,7 @@ def strongest(
         raise ValueError(f"there are {images.shape[0]} images, so 1 to {images.shape[0]} patches, not {count}")
     best: list[tuple[float, int, tuple[int, ...]]] = []
     seen = 0
-    with _evaluation(model):
+    with model.evaluating():
         for y in _outputs(model, images, layer, batch_size):
             if not 0 <= channel < y.shape[1]:
                 raise ValueError(f"{layer!r} has the channels 0 to {y.shape[1] - 1}, not {channel}")
@@ -298,7 +266,7 @@ def occlusion(
     original = np.asarray(move(image, "numpy"))
     places = [(r * down, q * right) for r in range(rows) for q in range(columns)]
     answers: list[np.ndarray] = []
-    with _evaluation(model):
+    with model.evaluating():
         for first in range(0, len(places), batch_size):
             some = places[first : first + batch_size]
             covered = np.repeat(original[None], len(some), 0)
@@ -316,11 +284,24 @@ def _probability(outputs: Array, label: int) -> Array:
     return F.softmax(outputs, dim=1)[0][:, label]
 
 
-def _named(module: Module, prefix: str = "") -> Iterator[tuple[str, Module]]:
-    parts = module.branching() if isinstance(module, GoogLeNet) else module.children()
-    for name, part in parts:
-        yield prefix + name, part
-        yield from _named(part, f"{prefix}{name}.")
+class _Names(Visitor):
+    """Lists the names of layers and containers in forward order."""
+
+    def __init__(self, name: str = "", known: "_Names | None" = None) -> None:
+        self.name = name
+        self.all: list[str] = known.all if known else []
+        self.layers: dict[str, Layer] = known.layers if known else {}
+
+    def within(self, name: str) -> "_Names":
+        inner = _Names(f"{self.name}.{name}".lstrip("."), self)
+        self.all.append(inner.name)
+        return inner
+
+    def layer(self, layer: Layer, x: None) -> None:
+        self.layers[self.name] = layer
+
+    def concat(self, x: None, branches: Sequence[None]) -> None:
+        return None
 
 
 def _path(model: Module, layer: str) -> list[Module]:
@@ -329,26 +310,15 @@ def _path(model: Module, layer: str) -> list[Module]:
         raise ValueError(f"no layer is called {layer!r}; this network has {', '.join(names)}")
     steps, module = [], model
     for name in layer.split("."):
-        branching = isinstance(module, GoogLeNet)
-        for other, part in module.branching() if branching else module.children():
-            if other == name:
-                module = part
-                break
-            if not isinstance(module, Concat) and not (branching and other.startswith("aux")):  # heads are dead ends
-                steps.append(part)
+        steps += module.before(name)
+        module = dict(module.children())[name]
     return [*steps, module]
 
 
-@contextmanager
-def _evaluation(model: Module) -> Iterator[None]:
-    """Switch every part to evaluation, and back to what it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
+def _through(steps: Sequence[Module], x: Any, visitor: Visitor) -> Any:
+    for step in steps:
+        x = step.walk(x, visitor)
+    return x
 
 
 def _to_model(model: Module, images: Array) -> Array:
@@ -386,42 +356,60 @@ def _unit(unit: Unit, shape: tuple[int, ...], layer: str) -> tuple[int, ...]:
     return place
 
 
+def _unchanged(value: Any) -> Any:
+    return value
+
+
 Back = Callable[[Array], Array]
 
 
-def _chain(steps: Sequence[Module], x: Array, rule: str) -> tuple[Array, Back]:
-    backs: list[Back] = []
-    for step in steps:
-        x, back = _forward(step, x, rule)
-        backs.append(back)
+class _WayBack(Visitor):
+    """Runs layers forward, and remembers how values come back from there: (output, the function that sends them)."""
 
-    def chain_back(dy: Array) -> Array:
-        for back in reversed(backs):
-            dy = back(dy)
-        return dy
+    def __init__(self, rule: str) -> None:
+        self.rule = rule
 
-    return x, chain_back
+    def layer(self, layer: Layer, x: tuple[Array, Back]) -> tuple[Array, Back]:
+        array, back = x
+        shape = tuple(array.shape)
+        y, cache = layer.forward(array)
+        return y, lambda dy: back(_backward(layer, dy, cache, shape, self.rule))
 
+    def fork(self, x: tuple[Array, Back]) -> tuple[Array, Back]:
+        return x[0], _unchanged
 
-def _forward(module: Module, x: Array, rule: str) -> tuple[Array, Back]:
-    """Return the module's output, and the function that sends values back from there to x."""
-    if isinstance(module, Sequential):
-        return _chain([part for _, part in module.children()], x, rule)
-    if isinstance(module, Concat):
-        ends = [_forward(part, x, rule) for _, part in module.children()]
-
-        def concat_back(dy: Array) -> Array:
+    def concat(self, x: tuple[Array, Back], branches: Sequence[tuple[Array, Back]]) -> tuple[Array, Back]:
+        def all_back(dy: Array) -> Array:
             dx, start = 0, 0
-            for y, back in ends:
+            for y, back in branches:
                 dx = dx + back(dy[:, start : start + y.shape[1], ...])
                 start += y.shape[1]
-            return dx
+            return x[1](dx)
 
-        return namespace(x).concat([y for y, _ in ends], axis=1), concat_back
-    if not isinstance(module, Layer):
-        raise TypeError(f"cannot look into a {type(module).__name__}: only into Sequential, Concat and layers")
-    y, cache = module.forward(x)
-    return y, lambda dy: _backward(module, dy, cache, tuple(x.shape), rule)
+        return namespace(x[0]).concat([y for y, _ in branches], axis=1), all_back
+
+
+Sees = Callable[[Box], Box]
+
+
+class _Sight(Visitor):
+    """Follows shapes forward, and remembers what of the input a box of outputs sees: (shape, that function)."""
+
+    def layer(self, layer: Layer, x: tuple[Shape, Sees]) -> tuple[Shape, Sees]:
+        shape, sees = x
+        trace = layer.trace(shape)
+        return trace.output_shape, lambda box: sees(trace.window.sees(box))
+
+    def fork(self, x: tuple[Shape, Sees]) -> tuple[Shape, Sees]:
+        return x[0], _unchanged
+
+    def concat(self, x: tuple[Shape, Sees], branches: Sequence[tuple[Shape, Sees]]) -> tuple[Shape, Sees]:
+        def hull(box: Box) -> Box:
+            boxes = [sees(box) for _, sees in branches]
+            low, high = ([f(b[k] for b in boxes) for k in ks] for f, ks in ((min, (0, 1)), (max, (2, 3))))
+            return x[1](Box(*low, *high))
+
+        return (sum(shape[0] for shape, _ in branches), *branches[0][0][1:]), hull
 
 
 def _backward(layer: Layer, dy: Array, cache: Any, x_shape: tuple[int, ...], rule: str) -> Array:
@@ -433,12 +421,8 @@ def _backward(layer: Layer, dy: Array, cache: Any, x_shape: tuple[int, ...], rul
     if isinstance(layer, MaxPool2d):
         return F.max_unpool2d(dy, cache)[0]
     if isinstance(layer, Conv2d):
-        unread = tuple(
-            (x_shape[2 + a] + 2 * layer.padding[a] - layer.dilation[a] * (layer.kernel_size[a] - 1) - 1)
-            % layer.stride[a]
-            for a in (0, 1)
-        )
-        geometry = (layer.stride, layer.padding, unread, layer.groups, layer.dilation)
+        window = layer.trace(x_shape[1:]).window
+        geometry = (layer.stride, layer.padding, window.remainder, layer.groups, layer.dilation)
         return F.conv_transpose2d(dy, layer.weight.data, None, *geometry)[0]
     kept = [(parameter, parameter.grad) for parameter in layer.parameters()]
     try:
@@ -446,37 +430,3 @@ def _backward(layer: Layer, dy: Array, cache: Any, x_shape: tuple[int, ...], rul
     finally:  # the network's own gradients are none of our business
         for parameter, grad in kept:
             parameter.grad = grad
-
-
-def _output_shape(module: Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return cost.table(module, shape)[-1].output_shape
-
-
-def _seen(module: Module, shape: tuple[int, ...], box: Box) -> Box:
-    """Return what of a module's input, of `shape`, the box of its output depends on."""
-    if isinstance(module, Sequential):
-        parts = [part for _, part in module.children()]
-        shapes = [shape]
-        for part in parts:
-            shapes.append(_output_shape(part, shapes[-1]))
-        for part, before in zip(reversed(parts), reversed(shapes[:-1]), strict=True):
-            box = _seen(part, before, box)
-        return box
-    if isinstance(module, Concat):
-        boxes = [_seen(part, shape, box) for _, part in module.children()]
-        return Box(*(min(b[k] for b in boxes) for k in (0, 1)), *(max(b[k] for b in boxes) for k in (2, 3)))
-    if isinstance(module, Flatten):
-        return Box(0, 0, *shape[1:]) if len(shape) == 3 else box
-    if isinstance(module, (Linear, RBF)):
-        return Box(0, 0, 1, 1)
-    if isinstance(module, AdaptiveAvgPool2d):
-        outputs = module.output_size
-        starts = [box[a] * shape[1 + a] // outputs[a] for a in (0, 1)]
-        ends = [-(-box[2 + a] * shape[1 + a] // outputs[a]) for a in (0, 1)]
-        return Box(*starts, *ends)
-    size = getattr(module, "kernel_size", (1, 1))
-    stride = size if isinstance(module, Subsample2d) else getattr(module, "stride", (1, 1))
-    padding, dilation = getattr(module, "padding", (0, 0)), getattr(module, "dilation", (1, 1))
-    starts = [box[a] * stride[a] - padding[a] for a in (0, 1)]
-    ends = [(box[2 + a] - 1) * stride[a] - padding[a] + dilation[a] * (size[a] - 1) + 1 for a in (0, 1)]
-    return Box(*starts, *ends)

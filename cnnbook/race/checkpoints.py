@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import numpy as np
 import cnnbook.pretrained
 from cnnbook import pretrained
 from cnnbook.race.networks import OPTIONS, SIZE, he
-from cnnlib import data, lr_scheduler, models, optim, training
+from cnnlib import data, lr_scheduler, models, optim, recipes, training
 from cnnlib.arrays import move
 from cnnlib.module import Module
+from cnnlib.recipes import Recipe
 
 FOLDER = Path(cnnbook.pretrained.__file__).parent
 TOLERANCE = 0.015
@@ -27,16 +28,13 @@ CLASSES = {"digits": tuple("0123456789"), "fashion-mnist": CLOTHES, "shapes": da
 
 @dataclass(frozen=True)
 class Plan:
-    """A network, what it learns from and how: SGD with Nesterov's momentum of 0.9, or Adam; the rate falls along a
-    cosine. `first_std` is the deviation that the first layer's weights start with, He's if it isn't said."""
+    """A network, what it learns from and how: the rate falls along a cosine, and SGD's momentum is Nesterov's.
+
+    `first_std` is the deviation that the first layer's weights start with, He's if it isn't said."""
 
     network: str
     data: str
-    epochs: int
-    batch_size: int
-    lr: float
-    optimizer: str = "sgd"
-    weight_decay: float = 0.0
+    recipe: Recipe
     shift: int = 0
     flip: bool = False
     first_std: float | None = None
@@ -44,23 +42,28 @@ class Plan:
     data_options: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
+    def for_card(self) -> dict[str, Any]:
+        """Return what a card says of the training."""
+        of_recipe = ("epochs", "batch_size", "optimizer", "lr", "weight_decay")
+        own = {name: getattr(self, name) for name in ("shift", "flip", "first_std")}
+        return {name: getattr(self.recipe, name) for name in of_recipe} | own
 
-def _shapes(network: str, epochs: int, optimizer: str = "adam", **recipe: Any) -> Plan:
+
+def _shapes(network: str, first_std: float | None = None, **changes: Any) -> Plan:
     drawn = {"size": SIZE["others"], "train": 10_000, "test": 2_000, "seed": 0}
-    return Plan(
-        network, "shapes", epochs, 32, optimizer=optimizer, data_options=drawn, options=OPTIONS[network], **recipe
-    )
+    recipe = replace(recipes.SHAPES, **changes)
+    return Plan(network, "shapes", recipe, first_std=first_std, data_options=drawn, options=OPTIONS[network])
 
 
 # Found by trying a few rates with other seeds.
 PLANS = {
-    "lenet-digits": Plan("lenet", "digits", 30, 64, 0.05, weight_decay=5e-4, shift=2),
-    "lenet-fashion": Plan("lenet", "fashion-mnist", 45, 128, 0.1, weight_decay=1e-4, shift=1, flip=True),
-    "alexnet-shapes": _shapes("alexnet", 10, lr=1e-3),
+    "lenet-digits": Plan("lenet", "digits", recipes.LENET_SHORT, shift=2),
+    "lenet-fashion": Plan("lenet", "fashion-mnist", recipes.LENET_FASHION, shift=1, flip=True),
+    "alexnet-shapes": _shapes("alexnet"),
     # small weights at the start and weight decay: what the first filters have learned shows, and not what they began as
-    "alexnet-shapes-sgd": _shapes("alexnet", 10, "sgd", lr=0.01, weight_decay=5e-4, first_std=0.02),
-    "vgg-shapes": _shapes("vgg", 10, lr=1e-3),
-    "googlenet-shapes": _shapes("googlenet", 8, lr=2e-3),
+    "alexnet-shapes-sgd": _shapes("alexnet", 0.02, optimizer="sgd", lr=0.01, weight_decay=5e-4),
+    "vgg-shapes": _shapes("vgg"),
+    "googlenet-shapes": _shapes("googlenet", epochs=8, lr=2e-3),
 }
 
 
@@ -80,7 +83,7 @@ def make(name: str, save: bool, say: Callable[[str], None] = print) -> bool:
         accuracy=training.evaluate(stored(model), split.test)[1],
         tested=len(split.test.labels),
         seed=plan.seed,
-        recipe={key: getattr(plan, key) for key in RECIPE},
+        recipe=plan.for_card(),
         command=f"python -m cnnbook.race checkpoint {name}",
         seconds=round(time.process_time() - started, 1),
         curve=tuple(curve),
@@ -96,9 +99,6 @@ def make(name: str, save: bool, say: Callable[[str], None] = print) -> bool:
     return abs(card.accuracy - expected) <= TOLERANCE
 
 
-RECIPE = ("epochs", "batch_size", "optimizer", "lr", "weight_decay", "shift", "flip", "first_std")
-
-
 def train(
     plan: Plan, under_way: Path, say: Callable[[str], None]
 ) -> tuple[Module, data.DataSplit, list[dict[str, Any]]]:
@@ -111,26 +111,27 @@ def train(
         weight = model.parameters()[0]
         weight.data = (weight.data / weight.data.std() * plan.first_std).astype("f4")
     model.to("cpu", channels_last=True)
-    if plan.optimizer == "adam":
-        optimizer: optim.Optimizer = optim.Adam(model.parameters(), lr=plan.lr)
+    recipe, parameters = plan.recipe, model.parameters()
+    if recipe.optimizer == "adam":
+        optimizer: optim.Optimizer = optim.Adam(parameters, recipe.lr)
     else:
-        optimizer = optim.SGD(model.parameters(), plan.lr, 0.9, weight_decay=plan.weight_decay, nesterov=True)
+        optimizer = optim.SGD(parameters, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True)
     augmentations = [partial(data.shift, pixels=plan.shift)] * (plan.shift > 0) + [data.flip] * plan.flip
     history = training.fit(
         model,
         split.train,
         split.test,
         optimizer=optimizer,
-        epochs=plan.epochs,
-        batch_size=plan.batch_size,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
         seed=plan.seed,
-        scheduler=lr_scheduler.CosineAnnealingLR(optimizer, plan.epochs),
+        scheduler=lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs),
         augment=data.each(*augmentations) if augmentations else None,
         channels_last=True,
-        checkpoint=under_way,
-        resume=under_way.exists(),
-        settings={**asdict(plan)},
-        on_epoch=lambda epoch: say(f"epoch {epoch.epoch}: test accuracy {epoch.test_accuracy:.2%}"),
+        checkpoint=training.Checkpoint(under_way, resume=under_way.exists(), settings=asdict(plan)),
+        callbacks=training.Callbacks(
+            on_epoch=lambda epoch: say(f"epoch {epoch.epoch}: test accuracy {epoch.test_accuracy:.2%}")
+        ),
     )
     return model.to("cpu").eval(), split, [_rounded(asdict(epoch)) for epoch in history.epochs]
 

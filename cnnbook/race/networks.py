@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from cnnlib import models
-from cnnlib.containers import Concat, Sequential
+from cnnlib.containers import Branching, Concat, Sequential
 from cnnlib.init import kaiming_normal
 from cnnlib.layers import (
     AdaptiveAvgPool2d,
@@ -20,7 +20,7 @@ from cnnlib.layers import (
     ReLU,
     Tanh,
 )
-from cnnlib.models.googlenet import INCEPTION, GoogLeNet, inception
+from cnnlib.models.googlenet import INCEPTION, inception
 from cnnlib.module import Module
 
 Build = Callable[..., Module]
@@ -54,7 +54,7 @@ def vgg(seed: int) -> Sequential:
     return models.vgg(seed=seed, **OPTIONS["vgg"])
 
 
-def googlenet(seed: int, aux: bool = False) -> GoogLeNet:
+def googlenet(seed: int, aux: bool = False) -> Branching:
     """Return GoogLeNet with batch normalisation and 1/8 of its channels."""
     return models.googlenet(seed=seed, aux=aux, **OPTIONS["googlenet"])
 

@@ -45,7 +45,7 @@ def evaluate(
             raise ValueError(f"the images of {data} are as large as the network's input: ten crops would be one")
         test = arrays(data, root, download, NETWORKS[settings["network"]].shapes).test
         shape = test.images.shape[1:]
-    model = build(settings["network"], shape, classes, aux=settings["aux"], width=settings["width"])
+    model = build(settings["network"], shape, classes, aux=settings["aux"], width=settings["width"], seed=None)
     training.load_checkpoint(checkpoint, model)
     ks = [1, 5] if classes > 5 else [1]
     with progress_bar() as progress:

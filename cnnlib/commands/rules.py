@@ -5,10 +5,10 @@ from enum import StrEnum
 from typing import Any
 
 from cnnlib import lr_scheduler, optim
-from cnnlib.commands.networks import Recipe
 from cnnlib.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from cnnlib.module import Parameter
 from cnnlib.optim import Optimizer
+from cnnlib.recipes import Recipe
 
 
 class Rule(StrEnum):

@@ -29,7 +29,7 @@ def summary(
     aux: AUX = False,
 ) -> None:
     """Print a network's layers: output shapes, parameters, multiply-adds, and what no window reads."""
-    model, shape = _model(network, input, num_classes, in_channels, width, aux)
+    model, shape = _model(network, input, num_classes, in_channels, width, aux, drawn=False)
     rows = costs.table(model, shape)
     layers = Table("layer", "kind", "output", title=f"{network} on an input of {by(shape)}")
     for heading in ("parameters", "multiply-adds"):
@@ -61,7 +61,7 @@ def cost(
     device: Annotated[Device, typer.Option(help="where torch computes")] = Device.cpu,
 ) -> None:
     """Print what a network costs, layer by layer, and the memory of a training step: predicted, and measured."""
-    model, shape = _model(network, input, num_classes, in_channels, width, aux)
+    model, shape = _model(network, input, num_classes, in_channels, width, aux, drawn=measure)
     rows = costs.table(model, shape)
     layers = Table("layer", "kind", "output", title=f"{network} on an input of {by(shape)}")
     for heading in ("parameters", "activations", "multiply-adds", "receptive field"):
@@ -100,9 +100,16 @@ def _memory_table(predicted: memory.Memory, measured: memory.Memory | None, titl
 
 
 def _model(
-    network: Network, side: int | None, classes: int | None, channels: int | None, width: float, aux: bool
+    network: Network,
+    side: int | None,
+    classes: int | None,
+    channels: int | None,
+    width: float,
+    aux: bool,
+    drawn: bool,
 ) -> tuple[Module, tuple[int, int, int]]:
     entry = NETWORKS[network]
     side = entry.size if side is None else side
     shape = (entry.channels if channels is None else channels, side, side)
-    return build(network, shape, entry.classes if classes is None else classes, aux=aux, width=width), shape
+    classes, seed = entry.classes if classes is None else classes, 0 if drawn else None
+    return build(network, shape, classes, aux=aux, width=width, seed=seed), shape

@@ -234,17 +234,11 @@ def train(
                 seed=seed,
                 scheduler=make_scheduler(rule_of_steps, rate, epochs),
                 augment=loaded.augment,
-                checkpoint=checkpoint,
-                checkpoint_every=checkpoint_every,
-                resume=resume,
-                settings=settings,
+                checkpoint=training.Checkpoint(checkpoint, checkpoint_every, resume, settings),
                 precision=str(amp),
                 channels_last=channels_last,
                 world=world,
-                on_start=on_start,
-                on_batch=on_batch,
-                on_epoch=on_epoch,
-                should_stop=lambda: bool(stopped),
+                callbacks=training.Callbacks(on_start, on_batch, on_epoch, lambda: bool(stopped)),
             )
         except training.InterruptedRunError as error:
             raise training.InterruptedRunError(f"{error}, saved as {checkpoint}: --resume goes on from there") from None

@@ -161,6 +161,12 @@ class Window:
         """How many rows and columns at the input's far edge no position reads, as the stride leaves a remainder."""
         return tuple(max(0, self.size[a] - end) for a, end in enumerate(self._ends()))  # type: ignore[return-value]
 
+    @property
+    def remainder(self) -> Pair:
+        """What the stride leaves over of the padded input: `conv_transpose2d`'s output_padding on the way back."""
+        room = (self.size[a] + 2 * self.padding[a] - self.extent[a] for a in (0, 1))
+        return tuple(left % self.stride[a] for a, left in enumerate(room))  # type: ignore[return-value]
+
     @cached_property
     def beyond(self) -> Pair:
         """How many rows and columns the last position reaches past the input's far edge."""

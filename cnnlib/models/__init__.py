@@ -2,12 +2,11 @@
 
 from cnnlib.models._weights import WeightsError, load_weights
 from cnnlib.models.alexnet import alexnet
-from cnnlib.models.googlenet import GoogLeNet, googlenet
+from cnnlib.models.googlenet import googlenet
 from cnnlib.models.lenet import lenet
 from cnnlib.models.vgg import vgg, vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
-    "GoogLeNet",
     "WeightsError",
     "alexnet",
     "googlenet",

@@ -2,8 +2,6 @@
 
 import os
 
-import numpy as np
-
 from cnnlib.containers import Sequential
 from cnnlib.init import kaiming_normal, normal
 from cnnlib.layers import (
@@ -17,6 +15,7 @@ from cnnlib.layers import (
     ReLU,
     at_least_one,
 )
+from cnnlib.models._start import start
 from cnnlib.models._weights import load_weights
 from cnnlib.models._width import scaled
 
@@ -26,7 +25,7 @@ def alexnet(
     num_classes: int = 1000,
     in_channels: int = 3,
     *,
-    seed: int = 0,
+    seed: int | None = 0,
     dtype: str = "float32",
     width: float = 1.0,
     stride: int = 4,
@@ -46,8 +45,9 @@ def alexnet(
     For small images, conv1's `stride` can be smaller, and fc6 reads `maps` x `maps` values of each map: with stride 2
     and maps 2, 64x64 images go through maps of 27, 13, 6 and 2 pixels, where the paper's are 55, 27, 13 and 6.
 
-    `width` multiplies the channels and the hidden units; `seed` draws the weights, or `weights` is a file of them (a
-    path or a URL, such as torchvision's alexnet-owt-7be5be79.pth), see `models.load_weights`.
+    `width` multiplies the channels and the hidden units; `seed` draws the weights (None leaves them undrawn, at 0), or
+    `weights` is a file of them (a path or a URL, such as torchvision's alexnet-owt-7be5be79.pth), see
+    `models.load_weights`.
 
     Raises ValueError for an unknown variant or numbers below 1. Source: Krizhevsky et al. 2012, sections 3 and 5
     (padding as in Caffe's bvlc_alexnet); Krizhevsky 2014.
@@ -56,17 +56,17 @@ def alexnet(
         raise ValueError(f'variant must be "paper" or "torchvision", not {variant!r}')
     at_least_one(num_classes=num_classes, in_channels=in_channels, maps=maps)
     build = _paper if variant == "paper" else _torchvision
-    network = build(num_classes, in_channels, seed, dtype, width, stride, maps)
+    drawn_from = seed if weights is None else None
+    network = build(num_classes, in_channels, drawn_from, dtype, width, stride, maps)
     if weights is not None:
         load_weights(network, weights)
     return network
 
 
 def _paper(
-    num_classes: int, in_channels: int, seed: int, dtype: str, width: float, stride: int, maps: int
+    num_classes: int, in_channels: int, seed: int | None, dtype: str, width: float, stride: int, maps: int
 ) -> Sequential:
-    rng = np.random.default_rng(seed)
-    start = {"dtype": dtype, "rng": rng, "init": normal(0.01)}
+    drawn = start(seed, dtype, normal(0.01))
     # even numbers, so that two groups share them
     c1, c2, c3, c4, c5, hidden = (scaled(channels, width, 2) for channels in (96, 256, 384, 384, 256, 4096))
 
@@ -74,29 +74,29 @@ def _paper(
         return LocalResponseNorm(size=5, alpha=1e-4, beta=0.75, k=2.0, convention="paper")
 
     network = Sequential(
-        conv1=Conv2d(in_channels, c1, 11, stride=stride, **start),
+        conv1=Conv2d(in_channels, c1, 11, stride=stride, **drawn),
         relu1=ReLU(inplace=True),
         norm1=norm(),
         pool1=MaxPool2d(3, stride=2),
-        conv2=Conv2d(c1, c2, 5, padding=2, groups=2, **start),
+        conv2=Conv2d(c1, c2, 5, padding=2, groups=2, **drawn),
         relu2=ReLU(inplace=True),
         norm2=norm(),
         pool2=MaxPool2d(3, stride=2),
-        conv3=Conv2d(c2, c3, 3, padding=1, **start),
+        conv3=Conv2d(c2, c3, 3, padding=1, **drawn),
         relu3=ReLU(inplace=True),
-        conv4=Conv2d(c3, c4, 3, padding=1, groups=2, **start),
+        conv4=Conv2d(c3, c4, 3, padding=1, groups=2, **drawn),
         relu4=ReLU(inplace=True),
-        conv5=Conv2d(c4, c5, 3, padding=1, groups=2, **start),
+        conv5=Conv2d(c4, c5, 3, padding=1, groups=2, **drawn),
         relu5=ReLU(inplace=True),
         pool5=MaxPool2d(3, stride=2),
         flatten=Flatten(),
-        fc6=Linear(c5 * maps * maps, hidden, **start),
+        fc6=Linear(c5 * maps * maps, hidden, **drawn),
         relu6=ReLU(inplace=True),
         drop6=Dropout(0.5),
-        fc7=Linear(hidden, hidden, **start),
+        fc7=Linear(hidden, hidden, **drawn),
         relu7=ReLU(inplace=True),
         drop7=Dropout(0.5),
-        fc8=Linear(hidden, num_classes, **start),
+        fc8=Linear(hidden, num_classes, **drawn),
     )
     for name in ("conv2", "conv4", "conv5", "fc6", "fc7"):
         network[name].bias.data[:] = 1  # section 5: so that the ReLUs have positive inputs from the start
@@ -104,32 +104,32 @@ def _paper(
 
 
 def _torchvision(
-    num_classes: int, in_channels: int, seed: int, dtype: str, width: float, stride: int, maps: int
+    num_classes: int, in_channels: int, seed: int | None, dtype: str, width: float, stride: int, maps: int
 ) -> Sequential:
-    start = {"dtype": dtype, "rng": np.random.default_rng(seed), "init": kaiming_normal}
+    drawn = start(seed, dtype, kaiming_normal)
     c1, c2, c3, c4, c5, hidden = (scaled(channels, width) for channels in (64, 192, 384, 256, 256, 4096))
     features = Sequential(
-        Conv2d(in_channels, c1, 11, stride=stride, padding=2, **start),
+        Conv2d(in_channels, c1, 11, stride=stride, padding=2, **drawn),
         ReLU(inplace=True),
         MaxPool2d(3, stride=2),
-        Conv2d(c1, c2, 5, padding=2, **start),
+        Conv2d(c1, c2, 5, padding=2, **drawn),
         ReLU(inplace=True),
         MaxPool2d(3, stride=2),
-        Conv2d(c2, c3, 3, padding=1, **start),
+        Conv2d(c2, c3, 3, padding=1, **drawn),
         ReLU(inplace=True),
-        Conv2d(c3, c4, 3, padding=1, **start),
+        Conv2d(c3, c4, 3, padding=1, **drawn),
         ReLU(inplace=True),
-        Conv2d(c4, c5, 3, padding=1, **start),
+        Conv2d(c4, c5, 3, padding=1, **drawn),
         ReLU(inplace=True),
         MaxPool2d(3, stride=2),
     )
     classifier = Sequential(
         Dropout(0.5),
-        Linear(c5 * maps * maps, hidden, **start),
+        Linear(c5 * maps * maps, hidden, **drawn),
         ReLU(inplace=True),
         Dropout(0.5),
-        Linear(hidden, hidden, **start),
+        Linear(hidden, hidden, **drawn),
         ReLU(inplace=True),
-        Linear(hidden, num_classes, **start),
+        Linear(hidden, num_classes, **drawn),
     )
     return Sequential(features=features, avgpool=AdaptiveAvgPool2d(maps), flatten=Flatten(), classifier=classifier)

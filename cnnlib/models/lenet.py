@@ -2,8 +2,6 @@
 
 import os
 
-import numpy as np
-
 from cnnlib.containers import Sequential
 from cnnlib.init import lecun_uniform, xavier_uniform
 from cnnlib.layers import (
@@ -19,6 +17,7 @@ from cnnlib.layers import (
     at_least_one,
 )
 from cnnlib.models._digit_codes import digit_codes
+from cnnlib.models._start import start
 from cnnlib.models._weights import load_weights
 from cnnlib.models._width import scaled
 
@@ -48,7 +47,7 @@ def lenet(
     num_classes: int = 10,
     in_channels: int = 1,
     *,
-    seed: int = 0,
+    seed: int | None = 0,
     dtype: str = "float32",
     width: float = 1.0,
     weights: str | os.PathLike[str] | None = None,
@@ -72,8 +71,8 @@ def lenet(
 
     "1998" squashes by 1.7159 tanh(2a/3), C1 to F6; its outputs are penalties, the smallest of which is the answer
     (`losses.MAPLoss`). "modern" uses tanh; its outputs are logits. Weights start by LeCun's rule or by Glorot and
-    Bengio's, biases at 0; `seed` draws them, or `weights` is a file of them, see `models.load_weights`. `width`
-    multiplies the channels of the modern network.
+    Bengio's, biases at 0; `seed` draws them (None leaves them undrawn, at 0), or `weights` is a file of them, see
+    `models.load_weights`. `width` multiplies the channels of the modern network.
 
     Raises ValueError for an unknown variant or numbers below 1, and for what the 1998 network is not: another width,
     number of classes than 10 or channels than 1. Source: LeCun et al. 1998, section II-B.
@@ -86,46 +85,47 @@ def lenet(
             "LeNet-5 of 1998 reads 1 channel, knows 10 digits by their bitmaps and has width 1, not "
             f'in_channels={in_channels}, num_classes={num_classes}, width={width}: use variant="modern"'
         )
+    seed = seed if weights is None else None
     network = _1998(seed, dtype) if variant == "1998" else _modern(num_classes, in_channels, seed, dtype, width)
     if weights is not None:
         load_weights(network, weights)
     return network
 
 
-def _1998(seed: int, dtype: str) -> Sequential:
-    start = {"dtype": dtype, "rng": np.random.default_rng(seed), "init": lecun_uniform}
+def _1998(seed: int | None, dtype: str) -> Sequential:
+    drawn = start(seed, dtype, lecun_uniform)
     return Sequential(
-        C1=Conv2d(1, 6, 5, **start),
+        C1=Conv2d(1, 6, 5, **drawn),
         squash1=ScaledTanh(),
         S2=Subsample2d(6, dtype=dtype),
         squash2=ScaledTanh(),
-        C3=SparseConv2d(C3_TABLE, 5, **start),
+        C3=SparseConv2d(C3_TABLE, 5, **drawn),
         squash3=ScaledTanh(),
         S4=Subsample2d(16, dtype=dtype),
         squash4=ScaledTanh(),
-        C5=Conv2d(16, 120, 5, **start),
+        C5=Conv2d(16, 120, 5, **drawn),
         squash5=ScaledTanh(),
         flatten=Flatten(),
-        F6=Linear(120, 84, **start),
+        F6=Linear(120, 84, **drawn),
         squash6=ScaledTanh(),
         output=RBF(digit_codes().astype(dtype)),
     )
 
 
-def _modern(num_classes: int, in_channels: int, seed: int, dtype: str, width: float) -> Sequential:
-    start = {"dtype": dtype, "rng": np.random.default_rng(seed), "init": xavier_uniform}
+def _modern(num_classes: int, in_channels: int, seed: int | None, dtype: str, width: float) -> Sequential:
+    drawn = start(seed, dtype, xavier_uniform)
     c1, c3, c5, f6 = (scaled(channels, width) for channels in (6, 16, 120, 84))
     return Sequential(
-        C1=Conv2d(in_channels, c1, 5, **start),
+        C1=Conv2d(in_channels, c1, 5, **drawn),
         tanh1=Tanh(),
         S2=AvgPool2d(2),
-        C3=Conv2d(c1, c3, 5, **start),
+        C3=Conv2d(c1, c3, 5, **drawn),
         tanh3=Tanh(),
         S4=AvgPool2d(2),
-        C5=Conv2d(c3, c5, 5, **start),
+        C5=Conv2d(c3, c5, 5, **drawn),
         tanh5=Tanh(),
         flatten=Flatten(),
-        F6=Linear(c5, f6, **start),
+        F6=Linear(c5, f6, **drawn),
         tanh6=Tanh(),
-        output=Linear(f6, num_classes, **start),
+        output=Linear(f6, num_classes, **drawn),
     )

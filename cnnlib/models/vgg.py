@@ -2,8 +2,6 @@
 
 import os
 
-import numpy as np
-
 from cnnlib.containers import Sequential
 from cnnlib.init import kaiming_normal
 from cnnlib.layers import (
@@ -17,6 +15,7 @@ from cnnlib.layers import (
     ReLU,
     at_least_one,
 )
+from cnnlib.models._start import start
 from cnnlib.models._weights import load_weights
 from cnnlib.models._width import scaled
 from cnnlib.module import Module
@@ -38,7 +37,7 @@ def vgg(
     num_classes: int = 1000,
     in_channels: int = 3,
     *,
-    seed: int = 0,
+    seed: int | None = 0,
     dtype: str = "float32",
     width: float = 1.0,
     maps: int = 7,
@@ -50,8 +49,9 @@ def vgg(
     7x7 (which changes nothing at 224). With maps=2 it changes nothing at 64, and the first fully connected layer has
     4 values of each map to read, not 49. Names of parameters are torchvision's for A, B, D and E, and of its kind for
     the others. A-LRN normalises as AlexNet does. Weights start by He's rule, where the paper started deep networks from
-    shallow ones. `width` multiplies the channels and the hidden units; `seed` draws the weights, or `weights` is a file
-    of them (a path or a URL, such as torchvision's vgg16-397923af.pth), see `models.load_weights`.
+    shallow ones. `width` multiplies the channels and the hidden units; `seed` draws the weights (None leaves them
+    undrawn, at 0), or `weights` is a file of them (a path or a URL, such as torchvision's vgg16-397923af.pth), see
+    `models.load_weights`.
 
     Raises ValueError for an unknown configuration or numbers below 1. Source: Simonyan & Zisserman 2015, table 1 and
     section 2.
@@ -59,7 +59,7 @@ def vgg(
     if config not in CONFIGURATIONS:
         raise ValueError(f"config must be one of {', '.join(CONFIGURATIONS)}, not {config!r}")
     at_least_one(num_classes=num_classes, in_channels=in_channels, maps=maps)
-    start = {"dtype": dtype, "rng": np.random.default_rng(seed), "init": kaiming_normal}
+    drawn = start(seed if weights is None else None, dtype, kaiming_normal)
     layers: list[Module] = []
     channels = in_channels
     for entry in CONFIGURATIONS[config].split():
@@ -70,17 +70,17 @@ def vgg(
         else:
             kernel_size, _, filters = entry.rpartition("x")
             outputs, size = scaled(int(filters), width), int(kernel_size or 3)
-            layers += [Conv2d(channels, outputs, size, padding=size // 2, **start), ReLU(inplace=True)]
+            layers += [Conv2d(channels, outputs, size, padding=size // 2, **drawn), ReLU(inplace=True)]
             channels = outputs
     hidden = scaled(4096, width)
     classifier = Sequential(
-        Linear(channels * maps * maps, hidden, **start),
+        Linear(channels * maps * maps, hidden, **drawn),
         ReLU(inplace=True),
         Dropout(0.5),
-        Linear(hidden, hidden, **start),
+        Linear(hidden, hidden, **drawn),
         ReLU(inplace=True),
         Dropout(0.5),
-        Linear(hidden, num_classes, **start),
+        Linear(hidden, num_classes, **drawn),
     )
     network = Sequential(
         features=Sequential(*layers), avgpool=AdaptiveAvgPool2d(maps), flatten=Flatten(), classifier=classifier

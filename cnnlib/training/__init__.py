@@ -1,13 +1,22 @@
 """Training, evaluation, and checkpoints that survive."""
 
-from cnnlib.training.checkpoint import CheckpointError, checkpoint_settings, load_checkpoint, save_checkpoint
+from cnnlib.losses import Criterion
+from cnnlib.training.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    checkpoint_settings,
+    load_checkpoint,
+    save_checkpoint,
+)
 from cnnlib.training.distributed import Processes, WorkerLostError, World, started_by_torchrun
-from cnnlib.training.evaluation import Criterion, criterion_of, device_of, evaluate, top_k
+from cnnlib.training.evaluation import evaluate, top_k
 from cnnlib.training.history import Batch, Epoch, History
-from cnnlib.training.loop import InterruptedRunError, fit
+from cnnlib.training.loop import Callbacks, InterruptedRunError, fit
 
 __all__ = [
     "Batch",
+    "Callbacks",
+    "Checkpoint",
     "CheckpointError",
     "Criterion",
     "Epoch",
@@ -17,8 +26,6 @@ __all__ = [
     "World",
     "WorkerLostError",
     "checkpoint_settings",
-    "criterion_of",
-    "device_of",
     "evaluate",
     "fit",
     "load_checkpoint",

@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,43 @@ _FORMAT = "cnnlib checkpoint 1"
 
 class CheckpointError(ValueError):
     """A checkpoint that can't be written, or that is damaged, foreign, or of another network."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a run is saved, and when: after every epoch, and with `every` after so many batches too; None: nowhere.
+
+    With `resume` the run goes on from the file. `settings` is recorded in it; a run can only be resumed under the same.
+    """
+
+    path: str | os.PathLike[str] | None
+    every: int | None = None
+    resume: bool = False
+    settings: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.every is not None and (self.every < 1 or self.path is None):
+            raise ValueError(f"every is a number of batches, and needs a path to save to: not {self.every}")
+        if self.resume and self.path is None:
+            raise ValueError("resume needs the checkpoint to resume from")
+
+    def begin(self, model: Module, optimizer: Optimizer, writes: bool = True) -> History:
+        """Return the history to go on from, having loaded its state; see that the file can be written, if `writes`."""
+        if self.path is None:
+            return History()
+        history = load_checkpoint(self.path, model, optimizer, self.settings) if self.resume else History()
+        if writes:
+            check_place(self.path)
+        return history
+
+    def is_due(self, batches: int) -> bool:
+        """Whether to save after so many batches of an epoch."""
+        return self.every is not None and batches % self.every == 0
+
+    def save(self, model: Module, optimizer: Optimizer, history: History) -> None:
+        """Write the file, if there is to be one."""
+        if self.path is not None:
+            save_checkpoint(self.path, model, optimizer, history, self.settings)
 
 
 def save_checkpoint(

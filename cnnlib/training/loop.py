@@ -3,25 +3,39 @@
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cnnlib.arrays import move
 from cnnlib.data import Augmentation, Batches, Dataset, batches
+from cnnlib.losses import Criterion
 from cnnlib.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from cnnlib.module import Module
 from cnnlib.optim import Nesterov, Optimizer
-from cnnlib.training.checkpoint import check_place, load_checkpoint, save_checkpoint
+from cnnlib.training.checkpoint import Checkpoint
 from cnnlib.training.distributed import ALONE, World
-from cnnlib.training.evaluation import Criterion, criterion_of, device_of, evaluate
+from cnnlib.training.evaluation import evaluate
 from cnnlib.training.history import Batch, Epoch, History, UnderWay
 from cnnlib.training.precision import Precision
 
 
 class InterruptedRunError(Exception):
     """A run that was asked to stop, and has."""
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What a run calls: with the history that a resumed run has, after every batch and epoch, and whether to stop.
+
+    `should_stop` is asked after every batch.
+    """
+
+    on_start: Callable[[History], None] = lambda history: None
+    on_batch: Callable[[Batch], None] = lambda batch: None
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    should_stop: Callable[[], bool] = lambda: False
 
 
 def fit(
@@ -35,30 +49,22 @@ def fit(
     seed: int = 0,
     scheduler: LRScheduler | ReduceLROnPlateau | None = None,
     augment: Augmentation | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_every: int | None = None,
-    resume: bool = False,
-    settings: Mapping[str, Any] | None = None,
     criterion: Criterion | None = None,
     precision: str = "float32",
     channels_last: bool = False,
+    checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
     world: World = ALONE,
-    on_start: Callable[[History], None] = lambda history: None,
-    on_batch: Callable[[Batch], None] | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
+    callbacks: Callbacks = Callbacks(),  # noqa: B008 - it is frozen
 ) -> History:
     """Train `model` to tell classes apart, by `criterion` or the one its outputs are made for; return its history.
 
     Order, augmentation and Dropout of a batch are drawn from `seed`, the number of its epoch and its own, so that a run
-    resumed from a `checkpoint` (written after every epoch, and after every `checkpoint_every` batches) ends with the
-    weights of an unbroken one. `test` is evaluated after each epoch; a plateau `scheduler` watches its loss, or without
-    it that of training. `settings` is recorded in the checkpoint; a run can only be resumed under the same.
+    resumed from a `checkpoint` (a path, or a `Checkpoint` that says more) ends with the weights of an unbroken one.
+    `test` is evaluated after each epoch; a plateau `scheduler` watches its loss, or without it that of training.
 
     With `precision` "bfloat16" or "float16" steps are computed in 16 bits (see `training.precision`), evaluation in
     float32; `channels_last` lays images and filters out in memory as N, H, W, C. The processes of a `world` share each
-    batch (see `training.distributed`). `on_start` is told the history that a resumed run has; `should_stop` is asked
-    after every batch.
+    batch (see `training.distributed`).
 
     Raises
     ------
@@ -67,82 +73,103 @@ def fit(
     CheckpointError
         If the checkpoint can't be written, which is tried before the run begins, or on resuming read.
     InterruptedRunError
-        If `should_stop` said so: the state is in the checkpoint, if there is one.
+        If `callbacks.should_stop` said so: the state is in the checkpoint, if there is one.
     WorkerLostError
         If another process of the world has died.
     """
     if epochs < 1 or batch_size < 1:
         raise ValueError(f"epochs and batch_size must be at least 1, not {epochs} and {batch_size}")
-    if checkpoint_every is not None and (checkpoint_every < 1 or checkpoint is None):
-        raise ValueError(f"checkpoint_every is a number of batches, and needs a checkpoint: not {checkpoint_every}")
-    history = History()
-    if resume:
-        if checkpoint is None:
-            raise ValueError("resume needs the checkpoint to resume from")
-        history = load_checkpoint(checkpoint, model, optimizer, settings)
-    if checkpoint is not None and world.rank == 0:
-        check_place(checkpoint)
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = Checkpoint(checkpoint)
+    history = checkpoint.begin(model, optimizer, writes=world.rank == 0)
     arithmetic = Precision(model, precision, history.loss_scale)
-    criterion = criterion or criterion_of(model)
-    take = _Step(model, optimizer, criterion, arithmetic, channels_last, world)
-
-    def save(under_way: UnderWay | None = None) -> None:
-        world.average_buffers(model)
-        history.under_way, history.loss_scale = under_way, arithmetic.scale
-        if checkpoint is not None and world.rank == 0:
-            save_checkpoint(checkpoint, model, optimizer, history, settings)
-
+    criterion = criterion or model.criterion()
+    step = _Step(model, optimizer, criterion, arithmetic, channels_last, world)
+    run = _Run(step, history, checkpoint, batch_size, seed, augment, callbacks)
     if isinstance(scheduler, ReduceLROnPlateau):
         for epoch in history.epochs:  # what it has seen brings it to where it was
             scheduler.step(_watched(epoch))
-    world.wait()
-    if world.size > 1:
-        save(history.under_way)  # so that there is one, whenever a process dies
-    on_start(history)
+    run.begin()
     for number in range(len(history.epochs), epochs):
         if isinstance(scheduler, LRScheduler):
             scheduler.step(number)
-        rng, so_far = np.random.default_rng([seed, number]), history.under_way or UnderWay()
-        started, of = time.perf_counter() - so_far.seconds, math.ceil(len(train.labels) / batch_size)
+        learned = run.learn(train, number)
+        tested = (None, None) if test is None else run.test(test, number, learned)
+        rate, loss, accuracy = optimizer.lr, learned.loss / learned.seen, learned.right / learned.seen
+        epoch = Epoch(number + 1, rate, loss, accuracy, *tested, time.perf_counter() - run.started)
+        history.epochs.append(epoch)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(_watched(epoch))
+        run.save()
+        callbacks.on_epoch(epoch)
+    return history
+
+
+@dataclass
+class _Run:
+    """The epochs of a run, batch by batch; what has been done is saved, and a wish to stop is heard."""
+
+    step: "_Step"
+    history: History
+    checkpoint: Checkpoint
+    batch_size: int
+    seed: int
+    augment: Augmentation | None
+    callbacks: Callbacks
+    started: float = 0.0
+    """When the epoch would have begun, had it not been interrupted."""
+
+    def begin(self) -> None:
+        """Wait for all processes, and say what is there already."""
+        world = self.step.world
+        world.wait()
+        if world.size > 1:
+            self.save(self.history.under_way)  # so that there is one, whenever a process dies
+        self.callbacks.on_start(self.history)
+
+    def learn(self, train: Batches, number: int) -> UnderWay:
+        """Learn from every image once, or from those that an interrupted epoch has left; return the sums over them."""
+        model, world = self.step.model, self.step.world
+        rng, so_far = np.random.default_rng([self.seed, number]), self.history.under_way or UnderWay()
+        self.started, of = time.perf_counter() - so_far.seconds, math.ceil(len(train.labels) / self.batch_size)
         model.train()
-        fresh = batches(train, batch_size, rng, augment, start=so_far.batches, part=world.part)
+        fresh = batches(train, self.batch_size, rng, self.augment, start=so_far.batches, part=world.part)
         for k, (images, labels) in enumerate(fresh, so_far.batches):
-            model.reseed(seed, number, k, *(world.part if world.size > 1 else ()))
+            model.reseed(self.seed, number, k, *(world.part if world.size > 1 else ()))
             place = f"in epoch {number + 1}, batch {k + 1}"
-            loss, right, seen, stop = take.step(images, labels, place, should_stop())
-            so_far = UnderWay(
-                k + 1, so_far.loss + loss, so_far.right + right, so_far.seen + seen, time.perf_counter() - started
-            )
-            if on_batch is not None and so_far.seen:
+            so_far, stop = self.step.take(images, labels, so_far, place, self.callbacks.should_stop())
+            so_far = replace(so_far, seconds=time.perf_counter() - self.started)
+            if so_far.seen:
                 mean_loss, accuracy = so_far.loss / so_far.seen, so_far.right / so_far.seen
-                on_batch(Batch(number + 1, k + 1, of, mean_loss, accuracy))
-            if stop or (checkpoint_every and (k + 1) % checkpoint_every == 0 and k + 1 < of):
-                save(so_far)
+                self.callbacks.on_batch(Batch(number + 1, k + 1, of, mean_loss, accuracy))
+            if stop or (self.checkpoint.is_due(k + 1) and k + 1 < of):
+                self.save(so_far)
             if stop:
                 raise InterruptedRunError(f"stopped {place}")
-
         if not so_far.seen:
             raise ValueError(f"there is nothing to learn from: no image of epoch {number + 1} could be read")
+        return so_far
 
-        def pause(number: int = number, so_far: UnderWay = so_far) -> None:
-            if world.size == 1 and should_stop():
-                save(so_far)
+    def test(self, test: Batches, number: int, learned: UnderWay) -> tuple[float, float]:
+        """Return the mean loss and the accuracy on the test images."""
+        world = self.step.world
+
+        def pause() -> None:
+            if world.size == 1 and self.callbacks.should_stop():
+                self.save(learned)
                 raise InterruptedRunError(f"stopped while testing epoch {number + 1}")
 
-        world.average_buffers(model)
-        tested = (None, None)
-        if test is not None:
-            at_once = 500 if isinstance(test, Dataset) else batch_size  # photographs are large
-            tested = evaluate(model, test, at_once, criterion, world=world, on_batch=pause)
-        seconds = time.perf_counter() - started
-        done = Epoch(number + 1, optimizer.lr, so_far.loss / so_far.seen, so_far.right / so_far.seen, *tested, seconds)
-        history.epochs.append(done)
-        if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(_watched(done))
-        save()
-        if on_epoch is not None:
-            on_epoch(done)
-    return history
+        world.average_buffers(self.step.model)
+        at_once = 500 if isinstance(test, Dataset) else self.batch_size  # photographs are large
+        return evaluate(self.step.model, test, at_once, self.step.criterion, world=world, on_batch=pause)
+
+    def save(self, under_way: UnderWay | None = None) -> None:
+        """Write the checkpoint, if there is one to write."""
+        step = self.step
+        step.world.average_buffers(step.model)
+        self.history.under_way, self.history.loss_scale = under_way, step.arithmetic.scale
+        if step.world.rank == 0:
+            self.checkpoint.save(step.model, step.optimizer, self.history)
 
 
 class _Step:
@@ -158,7 +185,7 @@ class _Step:
         world: World,
     ) -> None:
         self.model, self.optimizer, self.criterion = model, optimizer, criterion
-        self.arithmetic, self.world, self.device = arithmetic, world, device_of(model)
+        self.arithmetic, self.world, self.device = arithmetic, world, model.device
         self.channels_last = channels_last
         if arithmetic.scale and isinstance(optimizer, Nesterov):
             raise ValueError("Nesterov has moved ahead when float16 overflows: use SGD(nesterov=True), or bfloat16")
@@ -166,8 +193,10 @@ class _Step:
             model.to(self.device, channels_last=True)
         world.prepare(model)
 
-    def step(self, images: np.ndarray, labels: np.ndarray, place: str, stop: bool) -> tuple[float, float, float, bool]:
-        """Learn from a batch; return, over all processes, its summed loss, right answers, images, whether to stop.
+    def take(
+        self, images: np.ndarray, labels: np.ndarray, so_far: UnderWay, place: str, stop: bool
+    ) -> tuple[UnderWay, bool]:
+        """Learn from a batch; return the epoch's sums with it, and whether a process of the world was asked to stop.
 
         This process's part of the batch may be empty. Raises ValueError if the loss is no number: no step is
         taken then.
@@ -197,7 +226,8 @@ class _Step:
             self.optimizer.zero_grad()  # an overflow: nothing is moved
         if seen:
             self.optimizer.step()
-        return loss, right, seen, bool(stop)
+        sums = (so_far.batches + 1, so_far.loss + loss, so_far.right + right, so_far.seen + seen)
+        return UnderWay(*sums), bool(stop)
 
 
 def _watched(epoch: Epoch) -> float:

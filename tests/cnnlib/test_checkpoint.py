@@ -15,7 +15,16 @@ from safetensors.numpy import load_file, save_file
 from cnnlib import models, optim
 from cnnlib.arrays import move
 from cnnlib.data import Dataset
-from cnnlib.training import CheckpointError, Epoch, History, fit, load_checkpoint, save_checkpoint
+from cnnlib.training import (
+    Callbacks,
+    Checkpoint,
+    CheckpointError,
+    Epoch,
+    History,
+    fit,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 ROOT = Path(__file__).parents[2]
 HISTORY = History([Epoch(1, 0.1, 2.25, 0.25, None, None, 1.5), Epoch(2, 0.01, 1.125, 0.5, 1.0, 0.5, 1.25)])
@@ -222,12 +231,12 @@ def test_a_run_knows_at_once_that_it_can_not_save(tmp_path):
                 optimizer=optim.SGD(model.parameters()),
                 epochs=1,
                 checkpoint=tmp_path / place,
-                on_batch=batches_seen.append,
+                callbacks=Callbacks(on_batch=batches_seen.append),
             )
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         model = models.lenet()
         where = tmp_path / "mistyped" / "c"
-        fit(model, data, optimizer=optim.SGD(model.parameters()), epochs=1, checkpoint=where, resume=True)
+        fit(model, data, optimizer=optim.SGD(model.parameters()), epochs=1, checkpoint=Checkpoint(where, resume=True))
     assert not batches_seen
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"] and not os.listdir(tmp_path / "folder")
 

@@ -16,9 +16,10 @@ from safetensors.numpy import load_file
 from cnnlib import __main__, data, lr_scheduler, models, optim, training
 from cnnlib.commands import data as commands_data
 from cnnlib.commands import rules
-from cnnlib.commands.networks import NETWORKS, Recipe, build
+from cnnlib.commands.networks import NETWORKS, build
 from cnnlib.data import Dataset, DataSplit
-from cnnlib.module import Parameter
+from cnnlib.module import Module
+from cnnlib.recipes import Recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -293,23 +294,9 @@ def test_testing_digits(run):
 def test_top_k_of_known_probabilities():
     """Of crops' averaged probabilities, not of their logits, and by rank."""
 
-    class Table:
-        training = True
-
+    class Table(Module):
         def __init__(self, outputs):
             self.outputs = outputs
-
-        def parameters(self):
-            return [Parameter(self.outputs)]
-
-        def modules(self):
-            return iter([self])
-
-        def train(self, mode=True):
-            self.training = mode
-
-        def eval(self):
-            self.train(False)
 
         def __call__(self, x):
             return self.outputs[x[:, 0, 0, 0].astype(int)]

@@ -11,11 +11,11 @@ import torch.nn.functional as TF
 
 from benchmarks.torch_twin import torch_twin
 from cnnlib import cost, models
+from cnnlib.containers import Branching
 from cnnlib.functional import GeometryError
 from cnnlib.layers import Dropout
 from cnnlib.losses import AuxiliaryLoss, CrossEntropyLoss, MAPLoss
 from cnnlib.models.lenet import C3_TABLE
-from cnnlib.training import criterion_of
 
 # Read from torchvision 0.29.1: keys and shapes of its state dicts, in order.
 TORCHVISION = json.loads((Path(__file__).parent / "torchvision_state_dicts.json").read_text())["models"]
@@ -171,9 +171,11 @@ WHOLE = {
 
 def in_forward_order(model):
     """The parameters as torch_twin lists them: each head where it branches off."""
-    if isinstance(model, models.GoogLeNet):
-        return [p for _, part in model.branching() for p in part.parameters()]
-    return model.parameters()
+    if not isinstance(model, Branching):
+        return model.parameters()
+    heads = {name: head for name, (_, head) in model.heads.items()}
+    parts = [part for name in model.trunk for part in (model.trunk[name], heads.get(name)) if part]
+    return [parameter for part in parts for parameter in part.parameters()]
 
 
 def relative(found, true):
@@ -198,7 +200,7 @@ def test_a_whole_network_computes_what_torch_nn_computes(name, device):
     true.backward()
 
     model.to(device)
-    criterion = criterion_of(model)
+    criterion = model.criterion()
     if device != "numpy":
         x, labels = torch.tensor(x, device=device), torch.tensor(labels, device=device)
     loss = criterion(model(x), labels)
@@ -240,7 +242,7 @@ def test_lenet_of_1998_follows_its_definition():
     true = (right + torch.log(np.exp(-1.0) + torch.exp(-penalties).sum(1))).mean()  # equation 9 with j = 1
     true.backward()
 
-    criterion = criterion_of(model)
+    criterion = model.criterion()
     assert isinstance(criterion, MAPLoss)
     outputs = model(x)
     loss = criterion(outputs, labels.numpy())
@@ -259,8 +261,8 @@ def test_heads_speak_in_training_only():
     with pytest.raises(ValueError, match="3 outputs, so as many gradients, not 1"):
         model.backward(np.zeros((2, 10)))
     assert model.eval()(x).shape == (2, 10)
-    assert isinstance(criterion_of(model), AuxiliaryLoss)
-    assert isinstance(criterion_of(models.googlenet(**SLIM)), CrossEntropyLoss)
+    assert isinstance(model.criterion(), AuxiliaryLoss)
+    assert isinstance(models.googlenet(**SLIM).criterion(), CrossEntropyLoss)
 
 
 def test_alexnet_starts_as_the_paper_says():

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from cnnlib import cost, layers, losses, models
 from cnnlib import functional as F
-from cnnlib import layers, models
 from cnnlib.arrays import move
 from cnnlib.containers import Concat, Sequential
-from cnnlib.losses import CrossEntropyLoss
-from cnnlib.module import Parameter
+from cnnlib.module import Module, Parameter
 
 
 def network(device="numpy"):
@@ -41,7 +40,7 @@ def numpy(array):
 
 
 def step(model, x, labels, **arguments):
-    criterion = CrossEntropyLoss()
+    criterion = losses.CrossEntropyLoss()
     criterion(model(x), labels)
     return model.backward(criterion.backward(), **arguments)
 
@@ -406,3 +405,72 @@ def test_a_rectifier_at_the_end_leaves_the_gradient_that_it_is_given(device):
     dy = y * 0 + 1
     model.backward(dy)
     np.testing.assert_array_equal(numpy(dy), 1)
+
+
+class Squeezed(Module):
+    """A reader's own module: a convolution that the library can't see from outside."""
+
+    def __init__(self):
+        self.inside = layers.Conv2d(3, 4, 3)
+
+    def __call__(self, x):
+        return self.inside(x)
+
+
+class Led(Squeezed):
+    """The same, and it says how its parts follow each other."""
+
+    def walk(self, x, visitor):
+        return self.inside.walk(x, visitor.within("inside"))
+
+
+class Shaped(layers.Layer):
+    """A reader's own layer, which doesn't say what it makes of a shape."""
+
+
+def test_a_module_is_asked_what_it_is_made_of_or_refused_by_name():
+    with pytest.raises(TypeError, match=r"Squeezed doesn't say how its parts follow each other.*walk"):
+        cost.table(Sequential(Squeezed(), layers.ReLU()), (3, 8, 8))
+    with pytest.raises(TypeError, match=r"Shaped doesn't say what it makes of an input's shape.*trace"):
+        cost.table(Sequential(Shaped()), (3, 8, 8))
+    rows = cost.table(Sequential(first=Led(), last=layers.ReLU()), (3, 8, 8))
+    assert [(row.name, row.output_shape, row.receptive_field) for row in rows] == [
+        ("first.inside", (4, 6, 6), (3, 3)),
+        ("last", (4, 6, 6), (3, 3)),
+    ]
+
+
+def test_branches_see_together_what_each_sees():
+    across, down = layers.Conv2d(1, 1, (1, 7), padding=(0, 3)), layers.Conv2d(1, 1, (7, 1), padding=(3, 0))
+    assert cost.table(Concat(across, down), (1, 9, 9))[-1].receptive_field == (7, 7)
+
+
+def test_evaluating_puts_every_part_back_as_it_was():
+    model = Sequential(layers.Dropout(), Sequential(layers.ReLU(), layers.Dropout()))
+    model[1].eval()
+    with model.evaluating():
+        assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == [True, True, False, False, False]
+    with pytest.raises(ZeroDivisionError), model.evaluating():
+        raise ZeroDivisionError
+    assert model.training
+
+
+def test_a_network_knows_its_criterion_and_its_device(device):
+    assert type(models.lenet().criterion()) is losses.CrossEntropyLoss
+    assert type(models.lenet("1998").criterion()) is losses.MAPLoss
+    assert type(models.googlenet(width=1 / 16, aux=True).criterion()) is losses.AuxiliaryLoss
+    assert type(models.googlenet(width=1 / 16).criterion()) is losses.CrossEntropyLoss
+    assert models.lenet().to(device).device == device
+    penalties = move(np.array([[3.0, 1.0, 2.0]]), device)
+    assert int(losses.MAPLoss().predict(penalties)[0]) == 1
+    assert int(losses.CrossEntropyLoss().predict(penalties)[0]) == 0
+
+
+@pytest.mark.parametrize("build", [models.lenet, models.alexnet, models.vgg19, models.googlenet])
+def test_weights_can_be_left_undrawn(build):
+    """For who only counts them: the same network, at 0 but for the biases that its paper starts at 1."""
+    drawn, undrawn = build(width=1 / 16), build(width=1 / 16, seed=None)
+    shapes = {name: array.shape for name, array in drawn.state_dict().items()}
+    assert {name: array.shape for name, array in undrawn.state_dict().items()} == shapes
+    assert not any(array.any() for name, array in undrawn.state_dict().items() if array.ndim > 1)

@@ -9,6 +9,7 @@ import pytest
 from cnnlib import data, lr_scheduler, models, optim, training
 from cnnlib.arrays import move
 from cnnlib.data import Dataset
+from cnnlib.training import Callbacks, Checkpoint
 
 DIGITS = data.digits()
 TRAIN = Dataset(DIGITS.train.images[:192], DIGITS.train.labels[:192])
@@ -64,13 +65,13 @@ def test_a_resumed_run_is_the_unbroken_run_to_the_bit(device, tmp_path, broken_a
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(device, checkpoint=path, on_batch=interrupt)
+        run(device, checkpoint=path, callbacks=Callbacks(on_batch=interrupt))
     told = []
-    resumed, joined = run(device, checkpoint=path, resume=True, on_epoch=told.append)
+    resumed, joined = run(device, checkpoint=Checkpoint(path, resume=True), callbacks=Callbacks(on_epoch=told.append))
     assert same(weights(whole), weights(resumed))
     assert figures(joined) == figures(history)
     assert [e.epoch for e in told] == list(range(broken_after + 1, 5))
-    again, complete = run(device, checkpoint=path, resume=True)  # nothing is left to do
+    again, complete = run(device, checkpoint=Checkpoint(path, resume=True))  # nothing is left to do
     assert same(weights(whole), weights(again)) and figures(complete) == figures(history)
 
 
@@ -83,7 +84,7 @@ def test_engines_agree_on_an_epoch():
 
 def test_the_history_says_what_happened(device):
     batches, epochs = [], []
-    model, history = run(device, epochs=3, on_batch=batches.append, on_epoch=epochs.append)
+    model, history = run(device, epochs=3, callbacks=Callbacks(on_batch=batches.append, on_epoch=epochs.append))
     assert history.epochs == epochs and history.series("epoch") == [1, 2, 3]
     assert history.series("lr") == pytest.approx([0.05, 0.05, 0.005])
     assert [(b.epoch, b.batch, b.batches) for b in batches] == [(e, k, 4) for e in (1, 2, 3) for k in (1, 2, 3, 4)]
@@ -139,7 +140,12 @@ def test_a_loss_that_is_not_a_number_ends_the_run(device, tmp_path):
 
     with pytest.raises(ValueError, match="the loss became nan in epoch 2, batch 1: images of it hold NaN"):
         training.fit(
-            model, Dataset(poisoned, TRAIN.labels), optimizer=optimizer, epochs=3, checkpoint=path, on_epoch=poison
+            model,
+            Dataset(poisoned, TRAIN.labels),
+            optimizer=optimizer,
+            epochs=3,
+            checkpoint=path,
+            callbacks=Callbacks(on_epoch=poison),
         )
     assert all(np.isfinite(array).all() for array in weights(model).values()), "the broken step was taken"
     kept = models.lenet(seed=9)
@@ -156,13 +162,14 @@ def test_a_loss_that_is_not_a_number_ends_the_run(device, tmp_path):
     [
         ({"epochs": 0}, "at least 1.*0"),
         ({"epochs": 1, "batch_size": 0}, "at least 1.*0"),
-        ({"epochs": 1, "resume": True}, "resume needs the checkpoint"),
     ],
 )
 def test_runs_that_can_not_be(arguments, message):
     model = models.lenet()
     with pytest.raises(ValueError, match=message):
         training.fit(model, TRAIN, optimizer=optim.SGD(model.parameters()), **arguments)
+    with pytest.raises(ValueError, match="resume needs the checkpoint"):
+        Checkpoint(None, resume=True)
 
 
 def test_labels_that_are_no_classes_end_the_run(device):

@@ -8,6 +8,7 @@ from cnnlib import data, layers, models, optim, training
 from cnnlib.containers import Sequential
 from cnnlib.data import Dataset
 from cnnlib.optim import Nesterov
+from cnnlib.training import Callbacks, Checkpoint
 from cnnlib.training.history import LossScale
 from cnnlib.training.precision import GROW_AFTER, Precision
 
@@ -87,9 +88,9 @@ def test_mixed_training_learns_and_resumes(name, tmp_path):
     assert plain.epochs[-1].train_loss < 0.5 * plain.epochs[0].train_loss
     stop = iter([False] * 4 + [True])
     with pytest.raises(training.InterruptedRunError):
-        run(small(), 4, precision=name, checkpoint=tmp_path / "c", should_stop=lambda: next(stop))
+        run(small(), 4, precision=name, checkpoint=tmp_path / "c", callbacks=Callbacks(should_stop=lambda: next(stop)))
     resumed = small()
-    again, _ = run(resumed, 4, precision=name, checkpoint=tmp_path / "c", resume=True)
+    again, _ = run(resumed, 4, precision=name, checkpoint=Checkpoint(tmp_path / "c", resume=True))
     for one, other in zip(model.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one.data, other.data)
     assert again.loss_scale == history.loss_scale == (LossScale(2.0**16, 12) if name == "float16" else None)
@@ -131,9 +132,8 @@ def test_training_survives_an_overflow(tmp_path):
         epochs=10,
         batch_size=16,
         precision="float16",
-        checkpoint=tmp_path / "c",
-        resume=True,
-        on_batch=note,
+        checkpoint=Checkpoint(tmp_path / "c", resume=True),
+        callbacks=Callbacks(on_batch=note),
     )
     assert not moved[0] and moved[-1] and history.loss_scale.value < 2.0**30
     assert history.epochs[-1].train_loss < history.epochs[0].train_loss

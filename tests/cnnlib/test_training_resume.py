@@ -12,6 +12,7 @@ from cnnlib.arrays import move
 from cnnlib.containers import Sequential
 from cnnlib.data import Dataset
 from cnnlib.layers import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU
+from cnnlib.training import Callbacks, Checkpoint
 from cnnlib.training.logs import COLUMNS, CSVLog, TensorBoardLog
 
 DIGITS = data.digits()
@@ -65,10 +66,10 @@ def test_a_stopped_run_goes_on_to_the_same_bits(device, tmp_path, asked):
     assert len(set(history.series("lr"))) > 1, "the plateau was never met"
     path = tmp_path / "run"
     with pytest.raises(training.InterruptedRunError, match=r"stopped in epoch|stopped while testing"):
-        run(device, checkpoint=path, should_stop=after(asked))
+        run(device, checkpoint=path, callbacks=Callbacks(should_stop=after(asked)))
     kept = training.load_checkpoint(path, network(device))
     assert kept.under_way is not None and 1 <= kept.under_way.batches <= 5
-    resumed, joined = run(device, checkpoint=path, resume=True)
+    resumed, joined = run(device, checkpoint=Checkpoint(path, resume=True))
     assert_same(resumed, whole)
     assert figures(joined) == figures(history)
 
@@ -77,9 +78,9 @@ def test_stopped_while_testing(tmp_path):
     whole, history = run("numpy")
     path = tmp_path / "run"
     with pytest.raises(training.InterruptedRunError, match="stopped while testing epoch 1"):
-        run("numpy", checkpoint=path, should_stop=after(6))
+        run("numpy", checkpoint=path, callbacks=Callbacks(should_stop=after(6)))
     assert training.load_checkpoint(path, network("numpy")).under_way.batches == 5
-    resumed, joined = run("numpy", checkpoint=path, resume=True)
+    resumed, joined = run("numpy", checkpoint=Checkpoint(path, resume=True))
     assert_same(resumed, whole)
     assert figures(joined) == figures(history)
 
@@ -96,15 +97,15 @@ def test_checkpoints_within_an_epoch(device, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(device, checkpoint=path, checkpoint_every=2, on_batch=note)
+        run(device, checkpoint=Checkpoint(path, every=2), callbacks=Callbacks(on_batch=note))
     # as told before batch k is saved: nothing, nothing, 2, 2, 4, then the epoch, then again
     assert saved == [2, 2, 4, None, None, 2, 2]
-    resumed, _ = run(device, checkpoint=path, checkpoint_every=2, resume=True)
+    resumed, _ = run(device, checkpoint=Checkpoint(path, every=2, resume=True))
     assert_same(resumed, run(device)[0])
-    with pytest.raises(ValueError, match="checkpoint_every is a number of batches"):
-        run(device, checkpoint_every=2)
-    with pytest.raises(ValueError, match="checkpoint_every is a number of batches"):
-        run(device, checkpoint=path, checkpoint_every=0)
+    with pytest.raises(ValueError, match="every is a number of batches"):
+        run(device, checkpoint=Checkpoint(None, every=2))
+    with pytest.raises(ValueError, match="every is a number of batches"):
+        run(device, checkpoint=Checkpoint(path, every=0))
 
 
 def test_photographs_resume_to_the_same_bits(tmp_path):
@@ -123,8 +124,8 @@ def test_photographs_resume_to_the_same_bits(tmp_path):
 
     whole = photographs()
     with pytest.raises(training.InterruptedRunError):
-        photographs(checkpoint=tmp_path / "run", should_stop=after(6))
-    assert_same(photographs(checkpoint=tmp_path / "run", resume=True), whole)
+        photographs(checkpoint=tmp_path / "run", callbacks=Callbacks(should_stop=after(6)))
+    assert_same(photographs(checkpoint=Checkpoint(tmp_path / "run", resume=True)), whole)
 
 
 def test_every_batch_has_its_own_dropout_masks(monkeypatch):
@@ -153,11 +154,12 @@ def test_a_csv_log_has_each_epoch_once(tmp_path):
     """Whatever the state that a killed run left: a row too few, too many, half a row."""
     path = tmp_path / "folder" / "log.csv"
 
-    def logged(log=None, **arguments):
-        log = log or CSVLog(path)
-        return run("numpy", on_start=log.start, on_epoch=log.add, checkpoint=tmp_path / "run", **arguments)
+    def logged(resume=False, should_stop=lambda: False):
+        log, checkpoint = CSVLog(path), Checkpoint(tmp_path / "run", resume=resume)
+        callbacks = Callbacks(log.start, on_epoch=log.add, should_stop=should_stop)
+        return run("numpy", epochs=3 if resume else 2, callbacks=callbacks, checkpoint=checkpoint)
 
-    _, history = logged(epochs=2)
+    _, history = logged()
     rows = list(csv.reader(path.read_text().splitlines()))
     assert rows[0] == COLUMNS and [row[0] for row in rows[1:]] == ["1", "2"]
     assert [float(row[4]) for row in rows[1:]] == history.series("test_loss")
@@ -166,9 +168,9 @@ def test_a_csv_log_has_each_epoch_once(tmp_path):
         path.write_text(left)
         (tmp_path / "run").write_bytes(saved)
         with pytest.raises(training.InterruptedRunError):
-            logged(epochs=3, resume=True, should_stop=after(2))
+            logged(resume=True, should_stop=after(2))
         assert path.read_text() == two
-    logged(epochs=3, resume=True)
+    logged(resume=True)
     assert path.read_text().startswith(two) and [row.partition(",")[0] for row in path.read_text().split()] == [
         "epoch",
         "1",
@@ -186,7 +188,8 @@ def test_a_csv_log_has_each_epoch_once(tmp_path):
 def test_without_a_test_set_its_columns_are_empty(tmp_path):
     model = models.lenet()
     log = CSVLog(tmp_path / "log.csv")
-    training.fit(model, TRAIN, optimizer=optim.SGD(model.parameters()), epochs=1, on_start=log.start, on_epoch=log.add)
+    callbacks = Callbacks(log.start, on_epoch=log.add)
+    training.fit(model, TRAIN, optimizer=optim.SGD(model.parameters()), epochs=1, callbacks=callbacks)
     row = next(csv.DictReader(log.path.read_text().splitlines()))
     assert row["test_loss"] == row["test_accuracy"] == "" and float(row["train_loss"]) > 0
 
@@ -203,7 +206,7 @@ def test_tensorboard_gets_the_figures(tmp_path):
         return found
 
     log = TensorBoardLog(tmp_path / "logs")
-    _, history = run("numpy", epochs=2, on_start=log.start, on_epoch=log.add)
+    _, history = run("numpy", epochs=2, callbacks=Callbacks(log.start, on_epoch=log.add))
     log.close()
     (path,) = (tmp_path / "logs").iterdir()
     scalars = {(value.tag, e.step): value.simple_value for e in events(path) for value in e.summary.value}

@@ -94,9 +94,9 @@ def test_googlenets_published_weights_want_their_own_input(tmp_path):
     assert np.array_equal(plain((pixels - 0.5) / 0.5), expected)
     x = np.random.default_rng(1).standard_normal((2, 3, 64, 64)).astype("float32")
     layer = models.googlenet("torchvision", transform_input=True, **SLIM)
-    y = layer.train()._trunk["transform_input"](x)
+    y = layer.train().trunk["transform_input"](x)
     assert np.allclose(y[:, 1], x[:, 1] * 0.448 - 0.088, atol=1e-6)
-    dx = layer._trunk["transform_input"].backward(np.ones_like(x))
+    dx = layer.trunk["transform_input"].backward(np.ones_like(x))
     assert np.allclose(dx[:, 2], 0.45) and dx.shape == x.shape
 
 
