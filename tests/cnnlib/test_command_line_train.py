@@ -18,7 +18,7 @@ from cnnlib.commands import data as commands_data
 from cnnlib.commands import rules
 from cnnlib.commands.networks import NETWORKS, build
 from cnnlib.data import Dataset, DataSplit
-from cnnlib.module import Module
+from cnnlib.module import Module, Parameter
 from cnnlib.recipes import Recipe
 
 ROOT = Path(__file__).parents[2]
