@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -12,12 +13,12 @@ HEADER = """\
 """
 CUDA_ONLY = ("nvidia-", "cuda-", "triton")
 
-report = subprocess.run(
-    [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
-    + ["-r", str(ROOT / "requirements.txt")],
-    check=True,
-    stdout=subprocess.PIPE,
-)
+pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
+wanted = (ROOT / "requirements.txt").read_text().splitlines()
+with tempfile.TemporaryDirectory() as folder:
+    free = Path(folder) / "requirements.txt"  # without the old lock, which would only confirm itself
+    free.write_text("\n".join(line for line in wanted if not line.startswith("-c ")))
+    report = subprocess.run([*pip, "-r", str(free)], cwd=ROOT, check=True, stdout=subprocess.PIPE)
 packages = [
     (item["metadata"]["name"].lower(), item["metadata"]["version"].split("+")[0])
     for item in json.loads(report.stdout)["install"]

@@ -66,6 +66,7 @@ def set_up_python(lock):
         make_venv()
         install_packages(lock)
         stamp("packages", packages)
+        stamp("cnnlib", digest("pyproject.toml"))
     metadata = digest("pyproject.toml")
     if not stamped("cnnlib", metadata):
         unstamp("cnnlib")
@@ -89,7 +90,7 @@ def install_packages(lock):
         with open(path) as file:
             total += sum(1 for line in file if "==" in line)
     say("installing {} pinned packages with pip; two to five minutes, log in _build/pip.log".format(total))
-    run_pip(lock, ["install", "-r", "requirements.txt", "-c", "constraints.txt"], total)
+    run_pip(lock, ["install", "-r", "requirements.txt"], total)
 
 
 def run_pip(lock, arguments, total=0):
