@@ -81,6 +81,7 @@ def test_the_book_builds(type_: Callable, clone: Path) -> None:
     page = (clone / "_build" / "html" / "chapters" / "race.html").read_text()
     assert "cell_output" in page and "_static/mathjax/tex-chtml.js" in page
     assert (clone / "_build" / "html" / "slides").is_dir()
+    assert not re.findall(r".*site-packages.*WARNING.*", result.stdout + result.stderr)
 
 
 @pytest.mark.slow
