@@ -137,7 +137,7 @@ class Progress:
         elif download and (download.group(3) == "GB" or float(download.group(2)) >= LARGE_DOWNLOAD_MB):
             name = download.group(1).rsplit("/", 1)[-1].split("-")[0]
             self.put("downloading {} ({} {})".format(name, download.group(2), download.group(3)))
-        elif words[0] == "Installing":
+        elif words[:2] == ["Installing", "collected"]:
             self.put("unpacking them, about a minute")
 
     def put(self, text):
