@@ -34,7 +34,7 @@ lite: python  ## build a JupyterLab that runs the chapters in the browser into _
 test: python system  ## run every test: style, units, notebooks, book, browser, grading
 	@.venv/bin/python tools/build_book.py || echo "==> the book did not build; the other tests run all the same"
 	@echo "==> running the tests"
-	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests chapters --nbval-lax --nbval-current-env \
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests chapters --nbval-lax \
 	  -n $(WORKERS) --dist loadfile -rs --durations 10
 
 release: book  ## write the problem sets' releases, and check that no answer leaks

@@ -35,7 +35,7 @@ def toc_files() -> list[str]:
         inner = [one for group in ("parts", "chapters", "sections") for one in entry.get(group, [])]
         return ([entry["file"]] if "file" in entry else []) + [name for one in inner for name in files(one)]
 
-    return files(yaml.safe_load((ROOT / "_toc.yml").read_text()))
+    return files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
 
 
 def chapters() -> dict[str, Path]:
@@ -84,16 +84,16 @@ def measured_seconds() -> dict[str, float]:
 
 def main() -> None:
     """Write chapters/budgets.yml anew."""
-    budgets = yaml.safe_load(BUDGETS.read_text())
+    budgets = yaml.safe_load(BUDGETS.read_text(encoding="utf-8"))
     measured = measured_seconds()
-    head = BUDGETS.read_text().partition("\nchapters:")[0]
+    head = BUDGETS.read_text(encoding="utf-8").partition("\nchapters:")[0]
     lines = []
     for name, path in chapters().items():
         seconds = round(measured[name]) if name in measured else budgets["chapters"].get(name, {}).get("seconds")
         if seconds is None:
             sys.exit(f"{name} was never run: `make book` first")
         lines.append(f"  {name}: {{seconds: {seconds}, reading_minutes: {stated_times(text(path))[0]}}}\n")
-    BUDGETS.write_text(f"{head}\nchapters:\n{''.join(lines)}")
+    BUDGETS.write_text(f"{head}\nchapters:\n{''.join(lines)}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ CHECKSUMS = Path(__file__).with_name("mathjax.sha256")
 
 def read_checksums(path: Path = CHECKSUMS) -> dict[str, str]:
     """Map each file's name, relative to MathJax's folder, to its SHA-256."""
-    pairs = (line.split() for line in path.read_text().splitlines())
+    pairs = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
     return {name: checksum for checksum, name in pairs}
 
 

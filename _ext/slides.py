@@ -279,7 +279,7 @@ def write_deck(app: Sphinx, page: str, plain: Text, exporter: DeckExporter, fold
     notebook = Slides(plain).of(executed(app, page))
     notebook.metadata.title, notebook.metadata.page = app.env.titles[page].astext(), page
     body, _ = exporter.from_notebook_node(notebook)
-    (folder / f"{Path(page).name}.html").write_text(body)
+    (folder / f"{Path(page).name}.html").write_text(body, encoding="utf-8")
 
 
 def write_decks(app: Sphinx, error: Exception | None) -> None:

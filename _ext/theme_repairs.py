@@ -44,7 +44,7 @@ def drop_icon_script(app: Sphinx, error: Exception | None) -> None:
     """Empty the theme's fontawesome.js, 1.5 MB: its style sheet and web font show the same icons without it."""
     script = Path(app.outdir) / "_static" / "scripts" / "fontawesome.js"
     if error is None and script.exists():
-        script.write_text("/* The icons come from pydata-sphinx-theme.css and its web font. */\n")
+        script.write_text("/* The icons come from pydata-sphinx-theme.css and its web font. */\n", encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -21,6 +21,7 @@ EXECUTION_STAMP = BUILD / "execution.stamp"
 CODE = ["cnnlib", "cnnbook", "homework", "autograder", "benchmarks/results", "requirements.txt", "constraints.txt"]
 PAGES = ["chapters", "_config.yml", "_toc.yml", "_ext", "_static", "references.bib"]
 PAGES += ["tools/build_book.py"]
+COMMAND = ["jupyter-book", "build", ".", "-W", "-n", "--keep-going"]
 SETTINGS = ["COURSE_REPOSITORY", "COURSE_BRANCH", "COURSE_HUB"]  # read by _ext/launch_buttons.py
 
 
@@ -58,8 +59,7 @@ def build() -> int:
     for stale in ("html", ".doctrees"):
         shutil.rmtree(BUILD / stale, ignore_errors=True)
     print("==> building the book: notebooks that changed are run, which can take minutes", flush=True)
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "-W", "-n", "--keep-going"]
-    status = subprocess.call(command, cwd=ROOT)
+    status = subprocess.call([Path(sys.executable).with_name(COMMAND[0]), *COMMAND[1:]], cwd=ROOT)
     if status == 0:
         STAMP.write_text(whole)
     return status

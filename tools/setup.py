@@ -66,6 +66,7 @@ def set_up_python(lock):
         make_venv()
         install_packages(lock)
         stamp("packages", packages)
+        stamp("cnnlib", digest("pyproject.toml"))
     metadata = digest("pyproject.toml")
     if not stamped("cnnlib", metadata):
         unstamp("cnnlib")
@@ -89,7 +90,7 @@ def install_packages(lock):
         with open(path) as file:
             total += sum(1 for line in file if "==" in line)
     say("installing {} pinned packages with pip; two to five minutes, log in _build/pip.log".format(total))
-    run_pip(lock, ["install", "-r", "requirements.txt", "-c", "constraints.txt"], total)
+    run_pip(lock, ["install", "-r", "requirements.txt"], total)
 
 
 def run_pip(lock, arguments, total=0):
@@ -136,7 +137,7 @@ class Progress:
         elif download and (download.group(3) == "GB" or float(download.group(2)) >= LARGE_DOWNLOAD_MB):
             name = download.group(1).rsplit("/", 1)[-1].split("-")[0]
             self.put("downloading {} ({} {})".format(name, download.group(2), download.group(3)))
-        elif words[0] == "Installing":
+        elif words[:2] == ["Installing", "collected"]:
             self.put("unpacking them, about a minute")
 
     def put(self, text):

@@ -83,7 +83,7 @@ def load(path: Path = FILE) -> list[Slide]:
     computation nor a source.
     """
     slides = []
-    for entry in yaml.safe_load(path.read_text())["slides"]:
+    for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["slides"]:
         claims = tuple(
             Claim(**{**claim, "source": tuple(claim.get("source", ()))}) for claim in entry.pop("claims", [])
         )

@@ -148,7 +148,8 @@ def write(model: Module, card: pretrained.Card, folder: Path = FOLDER) -> None:
     arrays = {name: array for name, array in arrays.items() if not name.endswith(".num_batches_tracked")}
     text = np.frombuffer(json.dumps(asdict(card)).encode(), np.uint8)
     np.savez_compressed(folder / f"{card.name}.npz", card=text, **arrays)
-    (folder / f"{card.name}.md").write_text(page(card, sum(array.size for array in arrays.values())))
+    numbers = sum(array.size for array in arrays.values())
+    (folder / f"{card.name}.md").write_text(page(card, numbers), encoding="utf-8")
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """The results file: a row for each trial, kept as soon as it is there."""
 
-import fcntl
 import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+
+from filelock import FileLock
 
 from cnnbook.race.networks import rate
 from cnnbook.race.trial import Interval, Trial, interval
@@ -14,7 +15,7 @@ PATH = Path(__file__).parent / "results.json"
 
 def load(path: Path = PATH) -> list[Trial]:
     """Return the trials of a results file, none if it isn't there."""
-    return [Trial(**row) for row in json.loads(path.read_text())["trials"]] if path.exists() else []
+    return [Trial(**row) for row in json.loads(path.read_text(encoding="utf-8"))["trials"]] if path.exists() else []
 
 
 def keep(trial: Trial, path: Path = PATH) -> None:
@@ -23,16 +24,12 @@ def keep(trial: Trial, path: Path = PATH) -> None:
     The file is written beside its place first, so that an interruption loses nothing; another process that writes as
     well waits.
     """
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with FileLock(path.with_suffix(".lock")):
         trials = [old for old in load(path) if _key(old) != _key(trial)] + [trial]
         rows = ",\n".join(json.dumps(asdict(one)) for one in sorted(trials, key=_key))
         beside = path.with_suffix(".partial")
-        beside.write_text(f'{{"trials": [\n{rows}\n]}}\n')
+        beside.write_text(f'{{"trials": [\n{rows}\n]}}\n', encoding="utf-8")
         os.replace(beside, path)
-    finally:
-        os.close(folder)
 
 
 def _key(trial: Trial) -> tuple[str, int, int]:

@@ -23,7 +23,7 @@ class CSVLog:
         """Raise ValueError if there is a file with other columns: it may be somebody's."""
         self.path = Path(path)
         if self.path.exists():
-            with self.path.open(newline="", errors="replace") as file:
+            with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
                 if (found := next(csv.reader(file), COLUMNS)) != COLUMNS:
                     raise ValueError(
                         f"{path} is no log of a run, and is left as it is: its columns are {', '.join(found)[:80]}. "
@@ -34,12 +34,13 @@ class CSVLog:
         """Write the epochs so far in the place of what is there, all of it or nothing."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(f".{self.path.name}.part")
-        partial.write_text(_rows([dict(zip(COLUMNS, COLUMNS, strict=True)), *map(asdict, history.epochs)]))
+        rows = [dict(zip(COLUMNS, COLUMNS, strict=True)), *map(asdict, history.epochs)]
+        partial.write_text(_rows(rows), encoding="utf-8")
         os.replace(partial, self.path)
 
     def add(self, epoch: Epoch) -> None:
         """Append an epoch."""
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
             file.write(_rows([asdict(epoch)]))
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from . import cuda_report
 from .engines import ALL, GPU, Engine
 
 
@@ -15,3 +16,16 @@ def pytest_generate_tests(metafunc):
     if "device" in metafunc.fixturenames:
         devices = [engine.device for engine in engines if engine.name != "array_api_strict"]
         metafunc.parametrize("device", devices)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print what an owner of a GPU sends in after `--engine cuda`, and leave it in a file."""
+    if not (GPU and "cuda" in (config.getoption("engine") or ())):
+        return
+    text = cuda_report.report(cuda_report.machine(), terminalreporter.stats)
+    path = config.rootpath / "_build" / "cuda-report.txt"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    terminalreporter.section("CUDA report")
+    terminalreporter.write(text)
+    terminalreporter.write_line(f"This is in {path}: please send it in.")
