@@ -15,9 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from autograder import batch, export, feedback
-from autograder.grading import Result, State
 from autograder.late import LatePolicy
 from autograder.problem_set import Given, ProblemSet
+from autograder.result import Result, State
 from autograder.sandbox import SandboxError, open_sandbox
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -289,7 +289,7 @@ def _settle(
 
 def _still_holds(result: Result | None, paths: list[Path], settings: batch.Settings) -> bool:
     """Whether a record of an earlier, killed run is about the very notebook that lies there now."""
-    if result is None or not result.digest or len(paths) != 1 or result.seed != settings.seed:
+    if result is None or result.digest is None or len(paths) != 1 or result.seed != settings.seed:
         return False
     return batch.digest(paths[0]) == result.digest
 

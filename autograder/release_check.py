@@ -14,9 +14,11 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from autograder.grading import Result, grade
+from autograder.grading import grade
 from autograder.problem_set import ProblemSet
+from autograder.result import CodeResult, Result, Undecided
 from autograder.sandbox import Sandbox
+from autograder.verdict import Right, words
 
 SECRET = re.compile(r"### BEGIN (SOLUTION|HIDDEN TESTS)\n.*?### END \1", re.DOTALL)
 TELLING = 20  # letters and digits; a shorter line may well stand in a chapter too
@@ -35,8 +37,12 @@ def problems(
     """
     found = []
     solved, untouched = (_graded(notebook, problem_set, sandbox) for notebook in (solution, release))
+    for result, what in ((solved, "solution"), (untouched, "untouched release")):
+        if isinstance(result.judged, Undecided):
+            found.append(f"the {what} could not be graded: {result.reason}")
     for exercise in solved.exercises:
-        wrong = [f"{case.title}: {case.message}" for case in exercise.cases if case.message]
+        cases = exercise.cases if isinstance(exercise, CodeResult) else []
+        wrong = [f"{case.title}: {words(case.verdict)}" for case in cases if not isinstance(case.verdict, Right)]
         if wrong:
             found.append(f"the solution of {exercise.grade_id} does not get full marks: {wrong[0]}")
     for exercise in untouched.exercises:

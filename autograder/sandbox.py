@@ -10,13 +10,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from autograder.channel import End, Record, parse
 
 RUNNER = Path(__file__).with_name("runner.py")
 WEIGH_EVERY = 0.1  # seconds between two looks at the memory in use
@@ -53,11 +55,20 @@ class Limits:
 
 @dataclass
 class Run:
-    """What came out: the runner's records, what the student printed, and why it ended early (empty: it did not)."""
+    """What came out: the runner's records, what the student printed, and why it ended early (None: it did not)."""
 
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     printed: str = ""
-    ended: str = ""
+    ended: str | None = None
+
+    def take(self, lines: Iterable[bytes]) -> None:
+        """Add complete lines to the records; end the run at one that is none of the runner's."""
+        for line in lines:
+            try:
+                self.records.append(parse(line))
+            except ValueError:
+                self.ended = "something else than the answers was written into their channel"
+                return
 
 
 @dataclass(frozen=True)
@@ -132,7 +143,7 @@ def _watch(process: subprocess.Popen, results: int, printed: int, limits: Limits
     with selectors.DefaultSelector() as selector:
         for descriptor in received:
             selector.register(descriptor, selectors.EVENT_READ)
-        while not run.ended and not (run.records and run.records[-1]["step"] == "end"):
+        while run.ended is None and not (run.records and isinstance(run.records[-1], End)):
             for key, _ in selector.select(timeout=WEIGH_EVERY):
                 chunk = os.read(key.fd, 1 << 16)
                 received[key.fd] += len(chunk)
@@ -145,9 +156,9 @@ def _watch(process: subprocess.Popen, results: int, printed: int, limits: Limits
                 else:
                     heard = time.monotonic()
                     *complete, line = (line + chunk).split(b"\n")
-                    run.ended = run.ended or _take(complete, run.records)
+                    run.take(complete)
             now = time.monotonic()
-            if run.ended:
+            if run.ended is not None:
                 break
             if received[results] > limits.results:
                 run.ended = f"answers of more than {limits.results >> 20} MB"
@@ -163,19 +174,6 @@ def _watch(process: subprocess.Popen, results: int, printed: int, limits: Limits
                     run.ended = f"used more than {limits.resident >> 20} MB of memory"
     run.printed = text.decode(errors="replace")
     return run
-
-
-def _take(lines: list[bytes], records: list[dict[str, Any]]) -> str:
-    """Read complete lines into `records`; say so if one is not the runner's (student code can write there too)."""
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        if not isinstance(record, dict) or not isinstance(record.get("step"), str):
-            return "something else than the answers was written into their channel"
-        records.append(record)
-    return ""
 
 
 def _resident(pid: int) -> int:
@@ -268,7 +266,7 @@ def open_sandbox(unsafe: bool = False) -> Sandbox:
     tried = []
     for box in _boxes() if shutil.which("bwrap") else ():
         run = box.run([], Limits())
-        if not run.ended:
+        if run.ended is None:
             return box
         tried.append(f"{box.isolation}: {run.ended}; {run.printed.strip()[:300]}")
     if unsafe:
