@@ -17,7 +17,7 @@ from autograder.grading import grade
 from autograder.late import handed_in
 from autograder.problem_set import ProblemSet
 from autograder.result import Result, Undecided
-from autograder.sandbox import Limits, open_sandbox
+from autograder.sandbox import Limits, find_sandbox
 
 
 class RunError(RuntimeError):
@@ -142,7 +142,7 @@ def grade_student(student: str, paths: list[Path], folder: Path, problem_set: Pr
         return for_a_human(student, reason, problem_set, settings)
     path = paths[0] if paths else None
     limits = Limits(settings.seconds)
-    result = grade(path, student, problem_set, open_sandbox(settings.unsafe), settings.seed, limits)
+    result = grade(path, student, problem_set, find_sandbox(settings.unsafe), settings.seed, limits)
     result.handed_in = handed_in(path) if path else None
     return result
 

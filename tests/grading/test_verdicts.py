@@ -155,7 +155,7 @@ def test_what_is_right_is_seen_to_be_right(handed_in):
     check(result, set(CASES))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(st.sets(st.sampled_from(CASES), max_size=3), LINES, st.data())
 def test_no_line_of_the_channel_is_worth_a_point(handed_in, earned, forged, data):
     lines = data.draw(st.permutations([*forged, *(sent(*case) for case in sorted(earned))]))
@@ -163,7 +163,7 @@ def test_no_line_of_the_channel_is_worth_a_point(handed_in, earned, forged, data
     check(grade(handed_in, "ada", source.load(SET), Channel(lines), SEED), earned)
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(st.sampled_from(CASES), VALUES)
 def test_no_value_but_the_reference_is_right(case, value):
     question = ASKED[case[0]][case[1]]
@@ -227,7 +227,7 @@ def test_no_single_damage_to_a_record_is_worth_a_point(mixed):
             check_damaged(damaged, mixed)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.data())
 def test_no_damage_to_a_record_is_worth_a_point(mixed, data):
     record = json.loads(mixed.dumps())
