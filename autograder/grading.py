@@ -180,4 +180,6 @@ def _hint(verdict: Right | Wrong | NoAnswer, submission: Submission) -> Right | 
         return replace(verdict, why="not answered")
     if verdict.why.startswith("ModuleNotFoundError: No module named 'cnnlib'"):
         return replace(verdict, why=f"{verdict.why}. Answers are graded without cnnlib: write it out")
+    if verdict.why.startswith("PermissionError: [Errno 1] "):
+        return replace(verdict, why=f"{verdict.why}. The sandbox refuses what no answer needs")
     return verdict

@@ -90,9 +90,7 @@ class Sandbox:
     isolation: str
     command: Callable[[Limits, list[str]], list[str]]  # takes more of bubblewrap's options
     runner: str = "/runner.py"
-    boxed: bool = (
-        True  # False: no bubblewrap, no filter, and a run's processes cannot be counted apart from the grader's
-    )
+    boxed: bool = True  # False: no bubblewrap, no filter, and a run's processes count among the grader's own
     groups: Path | None = None  # where a control group can be made for each run
 
     def run(self, cells: list[dict[str, Any]], limits: Limits) -> Run:

@@ -81,3 +81,10 @@ look = lambda: [os.getuid() > 0, os.access("/usr", os.W_OK), *seen]
     run = box.run([{"grade_id": "look", "source": look, "answer": "look", "cases": cases}], sandbox.Limits())
     (value,) = [record.value for record in run.records if record.step == "value"]
     assert run.ended is None and received(value).tolist() == [1, 0, 0, 0, 0], run
+
+
+def test_what_the_box_refuses_is_said(graded):
+    code = "import os\nos.memfd_create('x')"
+    assert "Operation not permitted (line 2 of the cell: os.memfd_create('x')). The sandbox refuses" in (
+        graded({"sizes": code}).reason
+    )
