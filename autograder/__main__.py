@@ -15,9 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from autograder import batch, export, feedback
-from autograder.grading import Result, State
 from autograder.late import LatePolicy
 from autograder.problem_set import Given, ProblemSet
+from autograder.result import Result, State
 from autograder.sandbox import SandboxError, open_sandbox
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -81,23 +81,27 @@ def solution(
 def check(
     sets: Annotated[list[str] | None, typer.Argument(metavar="[SET]...", help="Default: all.")] = None,
     class_seed: ClassSeed = 0,
-    within: Annotated[list[Path] | None, typer.Option("--in", help="A folder or wheel that students can read.")] = None,
+    within: Annotated[list[Path] | None, typer.Option("--in", help="A folder or file that students can read.")] = None,
 ) -> None:
     """Check releases before they go out: solvable, 0 points untouched, and no secret told anywhere."""
     from autograder import source  # brings nbgrader, seconds that the other commands need not wait
+    from autograder.leaks import leaks, secrets
     from autograder.release_check import problems
 
-    failed = 0
     with explained():
         sandbox = open_sandbox()
+        found, kept = {}, {}
         for name in sets or source.names():
-            notebooks = source.solution(name, class_seed), source.release(name, class_seed)
-            found = problems(source.load(name, class_seed), *notebooks, sandbox, within or [])
-            failed += bool(found)
-            console.print(f"{name}: {'may go out' if not found else f'{len(found)} problems'}")
-            for problem in found:
-                console.print(f"  {problem}")
-    if failed:
+            solution = source.solution(name, class_seed)
+            found[name] = problems(source.load(name, class_seed), solution, source.release(name, class_seed), sandbox)
+            kept[name] = secrets(solution, class_seed)
+        for name, leak in leaks(kept, within or []):
+            found[name].append(leak)
+    for name, sentences in found.items():
+        console.print(f"{name}: {'may go out' if not sentences else f'{len(sentences)} problems'}")
+        for sentence in sentences:
+            console.print(f"  {sentence}", soft_wrap=True)
+    if any(found.values()):
         raise typer.Exit(1)
 
 
@@ -289,7 +293,7 @@ def _settle(
 
 def _still_holds(result: Result | None, paths: list[Path], settings: batch.Settings) -> bool:
     """Whether a record of an earlier, killed run is about the very notebook that lies there now."""
-    if result is None or not result.digest or len(paths) != 1 or result.seed != settings.seed:
+    if result is None or result.digest is None or len(paths) != 1 or result.seed != settings.seed:
         return False
     return batch.digest(paths[0]) == result.digest
 

@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from autograder.grading import Result, State, grade
+from autograder.grading import grade
 from autograder.late import handed_in
 from autograder.problem_set import ProblemSet
-from autograder.sandbox import Limits, open_sandbox
+from autograder.result import Result, Undecided
+from autograder.sandbox import Limits, find_sandbox
 
 
 class RunError(RuntimeError):
@@ -70,7 +71,7 @@ class Results:
 
     def save(self, result: Result) -> None:
         """Write one record; a reader sees the old one or the new one, never half of it."""
-        write(self.folder / "records" / f"{result.student}.json", json.dumps(result.to_json(), indent=1))
+        write(self.folder / "records" / f"{result.student}.json", result.dumps())
 
     def set_aside(self) -> None:
         """Keep the records so far as the previous ones: a regrading compares with them."""
@@ -79,14 +80,15 @@ class Results:
             os.replace(path, self.folder / "previous" / path.name)
 
     def load(self, kind: str = "records") -> dict[str, Result]:
-        """Read all records by student. A record that is damaged counts as not there, and is graded again."""
+        """Read all records by student. One that is damaged, or another student's, is none: it is graded again."""
         records = {}
         for path in sorted((self.folder / kind).glob("*.json")):
             try:
-                result = Result.from_json(json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, KeyError, TypeError):
+                result = Result.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
                 continue
-            records[result.student] = result
+            if result.student == path.stem:
+                records[result.student] = result
         return records
 
 
@@ -114,10 +116,15 @@ def find(folder: Path, set_name: str, roster: Mapping[str, object] | None = None
             inner = entry / set_name
             notebooks = sorted((inner if inner.is_dir() else entry).glob("*.ipynb"))
             named = [path for path in notebooks if path.stem in (set_name, f"homework-{set_name}")]
-            found.setdefault(entry.name, []).extend(named or notebooks)
+            found.setdefault(_student(entry.name), []).extend(named or notebooks)
         elif entry.suffix == ".ipynb":
-            found.setdefault(entry.stem, []).append(entry)
+            found.setdefault(_student(entry.stem), []).append(entry)
     return found
+
+
+def _student(name: str) -> str:
+    """Name a student after a file: bytes that are no UTF-8 would fit into no record."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def digest(path: Path) -> str:
@@ -135,17 +142,15 @@ def grade_student(student: str, paths: list[Path], folder: Path, problem_set: Pr
         return for_a_human(student, reason, problem_set, settings)
     path = paths[0] if paths else None
     limits = Limits(settings.seconds)
-    result = grade(path, student, problem_set, open_sandbox(settings.unsafe), settings.seed, limits)
-    result.handed_in = handed_in(path) if path else ""
+    result = grade(path, student, problem_set, find_sandbox(settings.unsafe), settings.seed, limits)
+    result.handed_in = handed_in(path) if path else None
     return result
 
 
 def for_a_human(student: str, reason: str, problem_set: ProblemSet, settings: Settings) -> Result:
     """Return the record of a submission that a machine must not decide."""
-    return Result(
-        *(student, problem_set.name, State.HUMAN, None, problem_set.points, reason),
-        *(settings.seed, problem_set.class_seed, "not run"),
-    )
+    about = problem_set.name, problem_set.points, settings.seed, problem_set.class_seed
+    return Result(student, *about, "not run", Undecided(reason))
 
 
 def grade_class(

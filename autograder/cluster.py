@@ -6,8 +6,9 @@ from pathlib import Path
 from distributed import Client, as_completed
 
 from autograder.batch import Settings, grade_student, outcome
-from autograder.grading import Result
 from autograder.problem_set import ProblemSet
+from autograder.result import Result
+from autograder.sandbox import open_sandbox
 
 
 def grade_class(
@@ -16,9 +17,10 @@ def grade_class(
     """Like `autograder.batch.grade_class`, on the cluster whose scheduler answers at `address`.
 
     Records are still written by the one process that runs this. A submission that kills its worker three times goes
-    to a human. Raises OSError if nobody answers.
+    to a human. Raises OSError if nobody answers, SandboxError if a worker's machine has no sandbox with torch.
     """
     with Client(address, timeout="10s") as client:
+        client.run(open_sandbox, settings.unsafe)  # other machines may lack what this one has
         futures = {
             # pure: two students may hand in the same file, each is graded
             client.submit(grade_student, student, paths, folder.resolve(), problem_set, settings, pure=False): student

@@ -4,8 +4,8 @@ import csv
 import io
 from collections.abc import Iterable
 
-from autograder.grading import Result
 from autograder.late import LatePolicy
+from autograder.result import Result
 
 FORMATS = ("csv", "moodle", "canvas")
 
@@ -35,8 +35,8 @@ def table(results: Iterable[Result], layout: str, title: str, late: LatePolicy |
                 _points(r.points),
                 *(_points(earned.get(e)) for e in exercises),
             ]
-            row += [r.handed_in, late.days(r) if late else "", _points(final[r.student])]
-            rows.append([*row, r.seconds, r.isolation, r.digest[:12], r.reason])
+            row += [r.handed_in or "", late.days(r) if late else "", _points(final[r.student])]
+            rows.append([*row, r.seconds, r.isolation, (r.digest or "")[:12], r.reason])
     else:
         raise ValueError(f"no table layout {layout!r}: there are {', '.join(FORMATS)}")
     return as_csv([header, *rows])

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import jinja2
 
-from autograder.grading import Result
+from autograder.result import Result
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
     autoescape=True,
+    undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )

@@ -10,9 +10,10 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.preprocessors import SaveCells
 
 from autograder import source
-from autograder.grading import Result
 from autograder.problem_set import ProblemSet
+from autograder.result import Awarded, CodeResult, Result, WrittenResult
 from autograder.submission import Submission
+from autograder.verdict import words
 
 
 def enter(course: Path, problem_set: ProblemSet, results: Iterable[Result]) -> None:
@@ -42,23 +43,18 @@ def enter(course: Path, problem_set: ProblemSet, results: Iterable[Result]) -> N
 
 
 def read_back(course: Path, problem_set: ProblemSet, results: Iterable[Result]) -> None:
-    """Give results the points that a person entered, and the state that follows from them."""
+    """Give results the points that a person entered."""
     with Gradebook(_address(course)) as gradebook:
         for result in results:
             for exercise in result.exercises:
-                if exercise.grade_id not in problem_set.written:
+                if not isinstance(exercise, WrittenResult):
                     continue
                 try:
                     grade = gradebook.find_grade(exercise.grade_id, problem_set.name, problem_set.name, result.student)
                 except MissingEntry:
                     continue
                 if grade.manual_score is not None and not grade.needs_manual_grade:
-                    exercise.earned, exercise.reason = (
-                        grade.manual_score + (grade.extra_credit or 0),
-                        "read by a person",
-                    )
-            if result.exercises:
-                result.settle()
+                    exercise.reading = Awarded(grade.manual_score + (grade.extra_credit or 0))
 
 
 def show(course: Path, problem_set: ProblemSet, result: Result, submission: Submission) -> None:
@@ -68,7 +64,7 @@ def show(course: Path, problem_set: ProblemSet, result: Result, submission: Subm
     the person who grades.
     """
     notebook = source.release(problem_set.name, problem_set.class_seed)
-    said = {problem_set.exercises[e.grade_id].check: e for e in result.exercises if e.grade_id in problem_set.exercises}
+    said = {problem_set.exercises[e.grade_id].check: e for e in result.exercises if isinstance(e, CodeResult)}
     for cell in notebook.cells:
         if cell.id in submission.answers:
             cell.source = submission.answers[cell.id].source
@@ -77,8 +73,8 @@ def show(course: Path, problem_set: ProblemSet, result: Result, submission: Subm
             fence = "`" * (3 + max((len(run) for run in _backticks(text)), default=0))
             cell.source = f"{fence}text\n{text}\n{fence}"
         elif cell.id in said:
-            words = "\n".join(f"{case.title}: {case.message or 'right'}" for case in said[cell.id].cases)
-            cell.outputs = [nbformat.v4.new_output("stream", text=words)]
+            lines = "\n".join(f"{case.title}: {words(case.verdict)}" for case in said[cell.id].cases)
+            cell.outputs = [nbformat.v4.new_output("stream", text=lines)]
     folder = course / "autograded" / result.student / problem_set.name
     folder.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, folder / f"{problem_set.name}.ipynb")

@@ -2,94 +2,21 @@
 
 import re
 import time
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from autograder import runner
+from autograder import channel, runner
 from autograder.hole import ask
 from autograder.judge import has_parts, judge
 from autograder.problem_set import Given, ProblemSet, Written, answer_key
+from autograder.result import CaseResult, CodeResult, NotAnswered, Result, Undecided, Unread, WrittenResult
 from autograder.sandbox import Limits, Run, Sandbox, SandboxError
 from autograder.submission import Submission, UnreadableNotebook, read
-
-
-class State(StrEnum):
-    """Where a submission ends. Only one that needs a human has no score."""
-
-    GRADED = "graded"
-    ZERO = "zero"
-    HUMAN = "needs a human"
-
-
-@dataclass
-class CaseResult:
-    """One case: right if the message is empty."""
-
-    title: str
-    message: str
-
-
-@dataclass
-class ExerciseResult:
-    """Points of one exercise, why there are none, and its cases. `earned` is None until a person has read it."""
-
-    grade_id: str
-    title: str
-    points: float
-    earned: float | None
-    reason: str = ""
-    remarks: list[str] = field(default_factory=list)
-    cases: list[CaseResult] = field(default_factory=list)
-
-
-@dataclass
-class Result:
-    """What is recorded of one submission. `score` is None where a human must look."""
-
-    student: str
-    problem_set: str
-    state: State
-    score: float | None
-    points: float
-    reason: str
-    seed: int
-    class_seed: int
-    isolation: str
-    digest: str = ""
-    handed_in: str = ""
-    seconds: float = 0.0
-    printed: str = ""
-    remarks: list[str] = field(default_factory=list)
-    exercises: list[ExerciseResult] = field(default_factory=list)
-
-    def settle(self) -> None:
-        """Add the exercises up and take the state that follows."""
-        unread = [exercise.title for exercise in self.exercises if exercise.earned is None]
-        if unread:
-            self.state, self.score, self.reason = State.HUMAN, None, f"to be read by a person: {', '.join(unread)}"
-            return
-        self.score = round(sum(exercise.earned for exercise in self.exercises), 4)
-        self.state, self.reason = (State.GRADED, "") if self.score > 0 else (State.ZERO, "")
-        if self.state is State.ZERO:
-            reasons = (exercise.reason or exercise.cases[0].message for exercise in self.exercises)
-            self.reason = "; ".join(dict.fromkeys(reasons))[:1000]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "Result":
-        """Read the record back. Raises KeyError or TypeError for anything else than what `to_json` wrote."""
-        exercises = [
-            ExerciseResult(**{**exercise, "cases": [CaseResult(**case) for case in exercise["cases"]]})
-            for exercise in record["exercises"]
-        ]
-        return cls(**{**record, "state": State(record["state"]), "exercises": exercises})
+from autograder.verdict import NoAnswer, Right, Wrong
 
 
 @dataclass(frozen=True)
@@ -121,28 +48,26 @@ def grade(
     """Grade the notebook at `path` (None: nothing was handed in) on the random inputs that `seed` draws."""
     started = time.monotonic()
     result = Result(
-        *(student, problem_set.name, State.HUMAN, None, problem_set.points, ""),
-        *(seed, problem_set.class_seed, sandbox.isolation),
+        *(student, problem_set.name, problem_set.points, seed, problem_set.class_seed, sandbox.isolation),
+        judged=Undecided("nothing was handed in"),
     )
     try:
-        if path is None:
-            raise UnreadableNotebook("nothing was handed in")
-        submission = read(path, problem_set)
-        result.digest = submission.digest
-        if submission.class_seed not in (None, problem_set.class_seed):
-            said = str(submission.class_seed)[:20]
-            result.remarks.append(
-                f"the notebook is of class seed {said}; it was graded as one of {problem_set.class_seed}"
-            )
-        trial = _Trial(problem_set, submission, questions(problem_set, seed))
-        result.printed = trial.run(sandbox, limits or Limits())
-        result.exercises = trial.exercises()
-        result.exercises += _written(problem_set, submission)
-        result.settle()
+        if path is not None:
+            _grade(result, read(path, problem_set), problem_set, sandbox, limits or Limits())
     except (UnreadableNotebook, SandboxError, OSError) as error:
-        result.reason = str(error)
+        result.judged = Undecided(str(error))
     result.seconds = round(time.monotonic() - started, 3)
     return result
+
+
+def _grade(result: Result, submission: Submission, problem_set: ProblemSet, sandbox: Sandbox, limits: Limits) -> None:
+    result.digest = submission.digest
+    if submission.class_seed not in (None, problem_set.class_seed):
+        said = str(submission.class_seed)[:20]
+        result.remarks.append(f"the notebook is of class seed {said}; it was graded as one of {problem_set.class_seed}")
+    trial = _Trial(problem_set, submission, questions(problem_set, result.seed))
+    result.printed = trial.run(sandbox, limits)
+    result.judged = [*trial.exercises(), *_written(problem_set, submission)]
 
 
 class _Trial:
@@ -153,7 +78,7 @@ class _Trial:
         self.defined = set(submission.answers)  # exercises whose cell is run
         self.called = set(submission.answers)  # exercises that are asked for answers
         self.failed = dict(submission.unanswered)  # why an exercise gave no more answers
-        self.values: dict[tuple[str, int], dict[str, Any]] = {}
+        self.values: dict[tuple[str, int], channel.Value | channel.Raised] = {}
 
     def run(self, sandbox: Sandbox, limits: Limits) -> str:
         """Collect all values; return what was printed. Raises SandboxError if not even the first cell ran."""
@@ -161,15 +86,15 @@ class _Trial:
         while self.called:
             run = sandbox.run(self._cells(), limits)
             printed = printed or run.printed
-            exercise, step = self._collect(run)
-            if not run.ended:
+            reached = self._collect(run)
+            if run.ended is None:
                 break
-            if exercise not in self.called:
+            if reached is None or reached.exercise not in self.called:
                 raise SandboxError(f"the sandbox failed before it reached an answer: {run.ended}")
-            self.failed.setdefault(exercise, run.ended)
-            self.called.remove(exercise)
-            if step == "define":
-                self.defined.remove(exercise)
+            self.failed.setdefault(reached.exercise, run.ended)
+            self.called.remove(reached.exercise)
+            if isinstance(reached, channel.Define):
+                self.defined.remove(reached.exercise)
         return printed
 
     def _cells(self) -> list[dict[str, Any]]:
@@ -193,68 +118,68 @@ class _Trial:
             cells.append({"grade_id": cell.grade_id, **about})
         return cells
 
-    def _collect(self, run: Run) -> tuple[str, str]:
-        """Take the values out of one run's records; return the exercise and the step that it had reached."""
-        reached, step = "", ""
+    def _collect(self, run: Run) -> channel.Record | None:
+        """Take the values out of one run's records; return the last one about an exercise: how far the run came."""
+        reached = None
         for record in run.records:
-            grade_id = record.get("exercise")
-            if not isinstance(grade_id, str) or grade_id not in self.defined:
+            if isinstance(record, channel.End) or record.exercise not in self.defined:
                 continue
-            reached, step = grade_id, record["step"]
-            if step == "failed":
-                self.failed.setdefault(grade_id, str(record.get("error"))[:600])
-                self.called.discard(grade_id)
-            elif step == "value" and grade_id in self.called:
-                number = record.get("case")
-                if type(number) is int and 0 <= number < len(self.asked[grade_id]):
-                    self.values.setdefault((grade_id, number), record)
-        return reached, step
+            reached = record
+            if isinstance(record, channel.Failed):
+                self.failed.setdefault(record.exercise, record.error)
+                self.called.discard(record.exercise)
+            elif isinstance(record, channel.Value | channel.Raised) and record.exercise in self.called:
+                self.values.setdefault((record.exercise, record.case), record)  # a case that nobody asked is not read
+        return reached
 
-    def exercises(self) -> list[ExerciseResult]:
+    def exercises(self) -> Iterable[CodeResult]:
         """Judge what was collected."""
-        results = []
         for grade_id, exercise in self.problem_set.exercises.items():
-            cases = []
-            for number, question in enumerate(self.asked[grade_id]):
-                record = self.values.get((grade_id, number))
-                if record is None:
-                    message = self.failed.get(grade_id, "no answer came back")
-                else:
-                    hole = answer_key(self.problem_set)[grade_id].hole
-                    message = judge(record, question.right, question.arguments, hole)
-                cases.append(CaseResult(question.title, _hint(message, self.submission)))
-            right = sum(not case.message for case in cases)
             answer = self.submission.answers.get(grade_id)
-            results.append(
-                ExerciseResult(
-                    *(grade_id, exercise.title, exercise.points),
-                    earned=round(exercise.points * right / len(cases), 4),
-                    reason=cases[0].message if len({case.message for case in cases}) == 1 else "",
-                    remarks=list(answer.remarks) if answer else [],
-                    cases=cases,
-                )
+            yield CodeResult(
+                *(grade_id, exercise.title, exercise.points),
+                cases=[
+                    CaseResult(question.title, _hint(self._verdict(grade_id, number, question), self.submission))
+                    for number, question in enumerate(self.asked[grade_id])
+                ],
+                remarks=list(answer.remarks) if answer else [],
             )
-        return results
+
+    def _verdict(self, grade_id: str, number: int, question: Question) -> Right | Wrong | NoAnswer:
+        match self.values.get((grade_id, number)):
+            case channel.Value(value=value):
+                return judge(value, question.right, question.arguments, answer_key(self.problem_set)[grade_id].hole)
+            case channel.Raised(error=error):
+                return NoAnswer(_sentence(error))
+            case None:
+                return NoAnswer(_sentence(self.failed.get(grade_id, "no answer came back")))
 
 
-def _written(problem_set: ProblemSet, submission: Submission) -> list[ExerciseResult]:
+def _written(problem_set: ProblemSet, submission: Submission) -> Iterable[WrittenResult]:
     """List the written questions: without points until they are read, 0 where nothing was written."""
-    results = []
     for grade_id, question in problem_set.written.items():
-        answered = grade_id in submission.written
-        reason = "a person reads this answer" if answered else "not answered"
-        earned = None if answered else 0.0
-        results.append(ExerciseResult(grade_id, question.title, question.points, earned, reason))
-    return results
+        reading = Unread() if grade_id in submission.written else NotAnswered()
+        yield WrittenResult(grade_id, question.title, question.points, reading)
 
 
-def _hint(message: str, submission: Submission) -> str:
+def _sentence(error: str) -> str:
+    """Shorten what came out of the sandbox, and put words where a student's exception has none."""
+    return error[:600].strip() or "an exception without a name and without words"
+
+
+def _hint(verdict: Right | Wrong | NoAnswer, submission: Submission) -> Right | Wrong | NoAnswer:
     """Put a message of Python's into the words of the course where a student may not know what it means."""
-    missing = re.match(r"NameError: name '(\w+)' is not defined", message)
+    if not isinstance(verdict, NoAnswer):
+        return verdict
+    missing = re.match(r"NameError: name '(\w+)' is not defined", verdict.why)
     if missing and missing[1] in submission.defines:
-        return f"{message}. Another cell of the notebook defines it: helpers belong in the answer cell"
-    if message.startswith("NotImplementedError"):
-        return "not answered"
-    if message.startswith("ModuleNotFoundError: No module named 'cnnlib'"):
-        return f"{message}. Answers are graded without cnnlib: write it out"
-    return message
+        return replace(
+            verdict, why=f"{verdict.why}. Another cell of the notebook defines it: helpers belong in the answer cell"
+        )
+    if verdict.why.startswith("NotImplementedError"):
+        return replace(verdict, why="not answered")
+    if verdict.why.startswith("ModuleNotFoundError: No module named 'cnnlib'"):
+        return replace(verdict, why=f"{verdict.why}. Answers are graded without cnnlib: write it out")
+    if verdict.why.startswith("PermissionError: [Errno 1] "):
+        return replace(verdict, why=f"{verdict.why}. The sandbox refuses what no answer needs")
+    return verdict

@@ -9,6 +9,7 @@ import numpy as np
 
 from autograder.hole import Hole, ask
 from autograder.runner import LARGEST_ARRAY
+from autograder.verdict import Right, Wrong
 
 FLOATS = {"f2", "f4", "f8"}
 PLAIN = FLOATS | {"b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))}
@@ -18,27 +19,26 @@ class WrongAnswer(ValueError):
     """Why an answer is not the right one, in words for the student."""
 
 
-def judge(record: dict[str, Any], right: Any, arguments: list[Any], hole: Hole) -> str:
-    """Return "" for a right answer, else what is wrong with it, naming the misconception where one fits."""
-    if isinstance(record.get("error"), str):
-        return record["error"][:600]
+def judge(value: Any, right: Any, arguments: list[Any], hole: Hole) -> Right | Wrong:
+    """Compare one answer, as the runner wrote it, with the right one; name the misconception where one fits."""
     try:
-        if has_parts(right):
-            parts = record["value"].get("tuple") if isinstance(record.get("value"), dict) else None
-            if not isinstance(parts, list) or len(parts) != len(right):
-                raise WrongAnswer(f"should return {len(right)} arrays")
-            answer = tuple(received(part) for part in parts)
-        else:
-            answer = received(record.get("value"))
+        answer = _parts(value, len(right)) if has_parts(right) else received(value)
     except WrongAnswer as error:
-        return str(error)
+        return Wrong(str(error))
     if same(answer, right, hole.tolerance):
-        return ""
+        return Right()
     for sentence, wrong in hole.misconceptions.items():
         thought = ask(wrong, arguments)
         if not same(thought, right, hole.tolerance) and same(answer, thought, hole.tolerance):
-            return f"{sentence} (your numbers are exactly what that mistake gives)"
-    return difference(answer, right, arguments, hole.tolerance)
+            return Wrong(f"{sentence} (your numbers are exactly what that mistake gives)")
+    return Wrong(difference(answer, right, arguments, hole.tolerance))
+
+
+def _parts(value: Any, number: int) -> tuple[np.ndarray, ...]:
+    parts = value.get("tuple") if isinstance(value, dict) else None
+    if not isinstance(parts, list) or len(parts) != number:
+        raise WrongAnswer(f"should return {number} arrays")
+    return tuple(received(part) for part in parts)
 
 
 def has_parts(right: Any) -> bool:
@@ -49,7 +49,7 @@ def has_parts(right: Any) -> bool:
 def received(value: Any) -> np.ndarray:
     """Read an array from the runner's record, checking every field before using it. Raises WrongAnswer."""
     value = value if isinstance(value, dict) else {}
-    if value.get("plain", 0) is None:
+    if value == {"plain": None}:
         raise WrongAnswer("returns None: is a return missing?")
     dtype, shape = value.get("dtype"), value.get("shape")
     if not isinstance(dtype, str) or not isinstance(shape, list):

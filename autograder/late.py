@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from autograder.grading import Result
+from autograder.result import Result
 
 
 def handed_in(notebook: Path) -> str:
@@ -34,7 +34,7 @@ class LatePolicy:
 
     def days(self, result: Result) -> int:
         """Days begun after the due time; 0 for who was in time or handed nothing in."""
-        if not result.handed_in:
+        if result.handed_in is None:
             return 0
         late = datetime.fromisoformat(result.handed_in) - self.due.astimezone()
         return max(0, math.ceil(late / timedelta(days=1)))

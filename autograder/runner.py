@@ -89,7 +89,7 @@ def explain(error: BaseException, source: str, grade_id: str) -> str:
     if lines and lines[-1]:
         written = source.splitlines()[lines[-1] - 1 : lines[-1]]
         text += f" (line {lines[-1]} of the cell: {''.join(written).strip()[:120]})"
-    return text
+    return text.encode(errors="replace").decode()  # half of a character in a student's text is no JSON
 
 
 def main(channel: int) -> None:
@@ -116,7 +116,7 @@ def main(channel: int) -> None:
             continue
         deadline = time.monotonic() + job["seconds"]  # of all cases of an exercise together
         for number, case in enumerate(cell["cases"]):
-            tell(exercise=grade_id, step="case", case=number)
+            tell(exercise=grade_id, step="ask", case=number)
             try:
                 with time_limit(deadline - time.monotonic()):
                     if cell["answer"] not in namespace:
@@ -134,7 +134,7 @@ def main(channel: int) -> None:
                 tell(exercise=grade_id, step="failed", error=explain(error, source, grade_id))
                 break
             except BaseException as error:
-                tell(exercise=grade_id, step="value", case=number, error=explain(error, source, grade_id))
+                tell(exercise=grade_id, step="raised", case=number, error=explain(error, source, grade_id))
     tell(step="end")
     results.close()
 

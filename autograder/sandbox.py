@@ -1,4 +1,8 @@
-"""The box that a student's code runs in: bubblewrap, resource limits, one clock, two bounded pipes."""
+"""The box that a student's code runs in: bubblewrap, resource limits, one clock, two bounded pipes.
+
+Memory is limited where it is real: by a control group of the kernel's where the machine gives one, and everywhere by a
+sum over the run's processes. How many addresses a process maps is nobody's concern; torch alone maps gigabytes.
+"""
 
 import json
 import math
@@ -10,13 +14,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from autograder import refused
+from autograder.channel import End, Failed, Record, parse
+from autograder.control_group import control_group
+from autograder.control_group import parent as control_group_parent
 
 RUNNER = Path(__file__).with_name("runner.py")
 WEIGH_EVERY = 0.1  # seconds between two looks at the memory in use
@@ -32,8 +42,7 @@ class Limits:
     """What one run may use: an exercise is interrupted after `seconds`, killed after `silence`."""
 
     seconds: float = 10.0
-    address_space: int = 3 << 30
-    resident: int = 1 << 30  # of all processes of the run together
+    memory: int = 1 << 30  # real memory of all processes of the run together
     processes: int = 48
     file_size: int = 16 << 20
     results: int = 16 << 20
@@ -50,14 +59,28 @@ class Limits:
         """Longest time of a whole run, in seconds."""
         return 9 * self.seconds
 
+    @property
+    def too_much_memory(self) -> str:
+        """What a student reads whose answers needed more than `memory`."""
+        return f"used more than {self.memory >> 20} MB of memory"
+
 
 @dataclass
 class Run:
-    """What came out: the runner's records, what the student printed, and why it ended early (empty: it did not)."""
+    """What came out: the runner's records, what the student printed, and why it ended early (None: it did not)."""
 
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     printed: str = ""
-    ended: str = ""
+    ended: str | None = None
+
+    def take(self, lines: Iterable[bytes]) -> None:
+        """Add complete lines to the records; end the run at one that is none of the runner's."""
+        for line in lines:
+            try:
+                self.records.append(parse(line))
+            except ValueError:
+                self.ended = "something else than the answers was written into their channel"
+                return
 
 
 @dataclass(frozen=True)
@@ -65,52 +88,74 @@ class Sandbox:
     """A way to run `runner.py` that worked on this machine; `isolation` is the sentence that reports carry."""
 
     isolation: str
-    command: Callable[[Limits], list[str]]
+    command: Callable[[Limits, list[str]], list[str]]  # takes more of bubblewrap's options
     runner: str = "/runner.py"
-    counts: bool = True  # whether the processes of a run can be counted apart from the grader's own
+    boxed: bool = True  # False: no bubblewrap, no filter, and a run's processes count among the grader's own
+    groups: Path | None = None  # where a control group can be made for each run
 
     def run(self, cells: list[dict[str, Any]], limits: Limits) -> Run:
         """Run cells and their cases to the end or to a limit. The process and all its children are gone afterwards."""
         job = {
             "cells": cells,
             "seconds": limits.seconds,
-            "processes": limits.processes if self.counts else None,
+            "processes": limits.processes if self.boxed else None,
         }
-        arguments = os.memfd_create("job", os.MFD_CLOEXEC)
-        with os.fdopen(arguments, "wb", closefd=False) as file:
-            file.write(json.dumps(job).encode())
-        os.lseek(arguments, 0, os.SEEK_SET)
-        # a reopened descriptor cannot write; the sandbox holds no handle on anything of ours
-        stdin = os.open(f"/proc/self/fd/{arguments}", os.O_RDONLY)
-        os.close(arguments)
-        results, results_end = os.pipe()
-        printed, printed_end = os.pipe()
-        resources = {
-            "as": limits.address_space,
-            "cpu": math.ceil(limits.wall),
-            "fsize": limits.file_size,
-            "nofile": 256,
-            "core": 0,
-        }
-        prefix = ["prlimit", *(f"--{name}={value}" for name, value in resources.items()), "--"]
-        process = subprocess.Popen(
-            [*prefix, *self.command(limits), sys.executable, "-I", "-B", self.runner, str(results_end)],
-            stdin=stdin,
-            stdout=printed_end,
-            stderr=printed_end,
-            pass_fds=[results_end],
-            cwd="/",
-            env=ENVIRONMENT,
-            start_new_session=True,
-        )
-        for descriptor in (stdin, results_end, printed_end):
-            os.close(descriptor)
-        try:
-            return _watch(process, results, printed, limits)
-        finally:
-            _kill(process)
-            os.close(results)
-            os.close(printed)
+        with ExitStack() as stack:
+            stdin = _sealed("job", json.dumps(job).encode(), stack)
+            options, passed = [], []
+            if self.boxed:
+                passed.append(_sealed("seccomp", refused.program(), stack))
+                options = ["--seccomp", str(passed[0])]
+            group = stack.enter_context(control_group(self.groups, limits.memory)) if self.groups else None
+            results, results_end = _pipe(stack)
+            printed, printed_end = _pipe(stack)
+            resources = {
+                "cpu": math.ceil(limits.wall),
+                "fsize": limits.file_size,
+                "nofile": 256,
+                "core": 0,
+            }
+            process = subprocess.Popen(
+                [
+                    *(group.command() if group else ()),
+                    *"choom --adjust 1000 --".split(),  # where the machine runs out of memory, this goes first
+                    *("prlimit", *(f"--{name}={value}" for name, value in resources.items()), "--"),
+                    *self.command(limits, options),
+                    *(sys.executable, "-I", "-B", self.runner, str(results_end)),
+                ],
+                stdin=stdin,
+                stdout=printed_end,
+                stderr=printed_end,
+                pass_fds=[results_end, *passed],
+                cwd="/",
+                env=ENVIRONMENT,
+                start_new_session=True,
+            )
+            stack.callback(_kill, process)
+            os.close(results_end)
+            os.close(printed_end)
+            run = _watch(process, results, printed, limits)
+            if run.ended is not None and group and group.overran():
+                run.ended = limits.too_much_memory
+            return run
+
+
+def _sealed(name: str, content: bytes, stack: ExitStack) -> int:
+    """Return a descriptor from which `content` is read; it cannot be written, nor what it reads be changed."""
+    written = os.memfd_create(name, os.MFD_CLOEXEC)
+    with os.fdopen(written, "wb") as file:
+        file.write(content)
+        file.flush()
+        descriptor = os.open(f"/proc/self/fd/{written}", os.O_RDONLY)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _pipe(stack: ExitStack) -> tuple[int, int]:
+    """Return a pipe's two ends. The end for writing is the caller's to close."""
+    reading, writing = os.pipe()
+    stack.callback(os.close, reading)
+    return reading, writing
 
 
 ENVIRONMENT = {
@@ -132,7 +177,7 @@ def _watch(process: subprocess.Popen, results: int, printed: int, limits: Limits
     with selectors.DefaultSelector() as selector:
         for descriptor in received:
             selector.register(descriptor, selectors.EVENT_READ)
-        while not run.ended and not (run.records and run.records[-1]["step"] == "end"):
+        while run.ended is None and not (run.records and isinstance(run.records[-1], End)):
             for key, _ in selector.select(timeout=WEIGH_EVERY):
                 chunk = os.read(key.fd, 1 << 16)
                 received[key.fd] += len(chunk)
@@ -145,9 +190,9 @@ def _watch(process: subprocess.Popen, results: int, printed: int, limits: Limits
                 else:
                     heard = time.monotonic()
                     *complete, line = (line + chunk).split(b"\n")
-                    run.ended = run.ended or _take(complete, run.records)
+                    run.take(complete)
             now = time.monotonic()
-            if run.ended:
+            if run.ended is not None:
                 break
             if received[results] > limits.results:
                 run.ended = f"answers of more than {limits.results >> 20} MB"
@@ -159,38 +204,40 @@ def _watch(process: subprocess.Popen, results: int, printed: int, limits: Limits
                 run.ended = f"no answer for {limits.silence:g} seconds, and it could not be interrupted"
             elif now - weighed > WEIGH_EVERY:
                 weighed = now
-                if _resident(process.pid) > limits.resident:
-                    run.ended = f"used more than {limits.resident >> 20} MB of memory"
+                if memory_exceeds(process.pid, limits.memory):
+                    run.ended = limits.too_much_memory
     run.printed = text.decode(errors="replace")
     return run
 
 
-def _take(lines: list[bytes], records: list[dict[str, Any]]) -> str:
-    """Read complete lines into `records`; say so if one is not the runner's (student code can write there too)."""
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        if not isinstance(record, dict) or not isinstance(record.get("step"), str):
-            return "something else than the answers was written into their channel"
-        records.append(record)
-    return ""
+def memory_exceeds(pid: int, limit: int) -> bool:
+    """Whether a process and all that descend from it hold more than `limit` bytes of real memory.
 
-
-def _resident(pid: int) -> int:
-    """Memory in bytes of a process and all that descend from it."""
-    total = 0
+    Each page counts once, however many of them share it, and shared memory counts like their own. The quick sum comes
+    first, in which a shared page counts for every process: only where that is over the limit are pages told apart.
+    """
     try:
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
-        return 0
+        return False
+    return _sum(family, lambda member: member.memory_info().rss) > limit and _sum(family, _share) > limit
+
+
+def _sum(family: list[psutil.Process], size: Callable[[psutil.Process], int]) -> int:
+    total = 0
     for member in family:
-        try:
-            total += member.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue  # it ended between the listing and the question
+        with suppress(psutil.NoSuchProcess):  # it ended between the listing and the question
+            total += size(member)
     return total
+
+
+def _share(member: psutil.Process) -> int:
+    """Size of a process in which a page that n processes share counts 1/n; swapped pages are memory too."""
+    try:
+        about = member.memory_full_info()
+    except psutil.AccessDenied:
+        return member.memory_info().rss
+    return about.pss + about.swap
 
 
 def _kill(process: subprocess.Popen) -> None:
@@ -225,7 +272,7 @@ def _mounts(limits: Limits) -> list[str]:
     return [*mounts, "--ro-bind", str(RUNNER), *"/runner.py --chdir /tmp --remount-ro /dev --remount-ro /".split()]
 
 
-def _as_another_user(limits: Limits) -> list[str]:
+def _as_another_user(limits: Limits, options: list[str]) -> list[str]:
     """Root's box: the student's code runs as a user that exists nowhere, and its processes are counted."""
     user = str(FIRST_UID + threading.get_native_id())
     return [
@@ -233,42 +280,59 @@ def _as_another_user(limits: Limits) -> list[str]:
         *"--die-with-parent --new-session --cap-drop ALL".split(),
         *"--cap-add CAP_SETUID --cap-add CAP_SETGID --cap-add CAP_SETPCAP".split(),
         *_mounts(limits),
+        *options,
         *f"setpriv --reuid {user} --regid {user} --clear-groups --inh-caps=-all --bounding-set=-all --".split(),
     ]
 
 
-def _in_a_user_namespace(limits: Limits) -> list[str]:
+def _in_a_user_namespace(limits: Limits, options: list[str]) -> list[str]:
     """Anybody's box, where the kernel lets unprivileged users make namespaces."""
     return [
         *"bwrap --unshare-all --unshare-user --die-with-parent --new-session --cap-drop ALL".split(),
         *"--uid 65534 --gid 65534".split(),
         *_mounts(limits),
+        *options,
     ]
 
 
-def _no_box(limits: Limits) -> list[str]:
+def _no_box(limits: Limits, options: list[str]) -> list[str]:
     return ["env", "-C", "/tmp"]
 
 
 def _boxes() -> Iterator[Sandbox]:
+    boxes = [Sandbox("bubblewrap, in a user namespace", _in_a_user_namespace)]
     if os.geteuid() == 0:
-        yield Sandbox("bubblewrap, as a user of its own", _as_another_user)
-    yield Sandbox("bubblewrap, in a user namespace", _in_a_user_namespace)
+        boxes.insert(0, Sandbox("bubblewrap, as a user of its own", _as_another_user))
+    groups = control_group_parent()
+    if groups:
+        yield from (replace(box, isolation=f"{box.isolation}, in a control group", groups=groups) for box in boxes)
+    yield from boxes
 
 
 @cache
-def open_sandbox(unsafe: bool = False) -> Sandbox:
+def find_sandbox(unsafe: bool = False) -> Sandbox:
     """Return a sandbox that works here, tried with a harmless job.
 
     Raises SandboxError where none does; with `unsafe`, answers then run with the grader's own rights, and every report
     says so.
     """
-    if shutil.which("prlimit") is None:
-        raise SandboxError("prlimit is missing: install util-linux")
+    for command in ("prlimit", "choom"):
+        if shutil.which(command) is None:
+            raise SandboxError(f"{command} is missing: install util-linux")
     tried = []
-    for box in _boxes() if shutil.which("bwrap") else ():
-        run = box.run([], Limits())
-        if not run.ended:
+    try:
+        refused.program()
+        boxes = _boxes() if shutil.which("bwrap") else ()
+    except OSError as error:
+        tried.append(f"no system call can be refused ({error}); on Debian: apt install libseccomp2")
+        boxes = ()
+    for box in boxes:
+        try:
+            run = box.run([], Limits())
+        except OSError as error:  # a control group that may not be made after all
+            tried.append(f"{box.isolation}: {error}")
+            continue
+        if run.ended is None:
             return box
         tried.append(f"{box.isolation}: {run.ended}; {run.printed.strip()[:300]}")
     if unsafe:
@@ -276,10 +340,30 @@ def open_sandbox(unsafe: bool = False) -> Sandbox:
             "NOT ISOLATED: the answers ran with the grader's own rights (--unsafe)",
             _no_box,
             str(RUNNER),
-            counts=False,
+            boxed=False,
         )
     reason = "; ".join(tried) or "bubblewrap (the command bwrap) is not installed; on Debian: apt install bubblewrap"
     raise SandboxError(
         f"student code can't be isolated on this machine: {reason}. "
         "To run it with your own rights all the same, type --unsafe"
     )
+
+
+@cache
+def open_sandbox(unsafe: bool = False) -> Sandbox:
+    """Return a sandbox that works here and in which answers can use torch.
+
+    Raises SandboxError, with the reason, where there is none. Once a run of the grader is enough: its workers on the
+    same machine take `find_sandbox`.
+    """
+    box = find_sandbox(unsafe)
+    trial = {"grade_id": "torch", "source": "import torch", "answer": "", "cases": []}
+    run = box.run([trial], Limits(seconds=60))  # the first import after a start reads a gigabyte from the disk
+    failed = [record.error for record in run.records if isinstance(record, Failed)]
+    if run.ended is not None or failed:
+        why = "; ".join([*failed, *([run.ended] if run.ended is not None else []), run.printed.strip()[:300]])
+        raise SandboxError(
+            f"answers can't use torch: `import torch` in the sandbox says: {why}. "
+            f"Every answer that imports it would get 0; repair the installation in {sys.prefix} first"
+        )
+    return box

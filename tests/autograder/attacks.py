@@ -49,6 +49,23 @@ CELLS = {
         "    except OSError:\n"
         "        pass"
     ),
+    "an exception without a name, out of a file of its own": (
+        "class E(Exception): pass\nE.__name__ = ''\nexec(compile('def circular_conv2d(*a): raise E', 'elsewhere', 'exec'), globals())"
+    ),
+    "forges a failure without a word": body(
+        "import json, os\n"
+        "for fd in range(3, 20):\n"
+        "    try: os.write(fd, (json.dumps(dict(exercise='forward', step='failed', error='')) + chr(10)).encode())\n"
+        "    except OSError: pass"
+    ),
+    "forges an exception without a word": body(
+        "import json, os\n"
+        "for fd in range(3, 20):\n"
+        "    try:\n"
+        "        for case in range(6):\n"
+        "            os.write(fd, (json.dumps(dict(exercise='forward', step='raised', case=case, error='')) + chr(10)).encode())\n"
+        "    except OSError: pass"
+    ),
     "declares the run to be over": body("import os\nfor fd in range(3, 9):\n    try: os.write(fd, b'{\"step\": \"end\"}\\n')\n    except OSError: pass"),
     "an object that equals everything": LIAR + FORWARD + ZEROS.rstrip() + ".view(Liar)\n",
     "an object whose __array__ lies": "class Any:\n    def __array__(self, *a, **k): return np.array([Any()], dtype=object)\n" + FORWARD + "    return Any()\n",

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from autograder import batch, export, feedback, source
-from autograder.grading import State
+from autograder.result import State
 from autograder.sandbox import FIRST_UID
 from tests.grading.attacks import CELLS, CHANGES, FILES
 from tests.grading.conftest import ANSWERS, SEED, typed_answers

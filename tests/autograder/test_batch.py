@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import signal
 import subprocess
@@ -15,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from autograder import batch, export
-from autograder.grading import Result, State
 from autograder.late import LatePolicy, handed_in
+from autograder.result import CaseResult, CodeResult, Result, State, Undecided
+from autograder.verdict import Right, Wrong
 from tests.grading.conftest import ANSWERS, SEED, typed_answers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +60,14 @@ def die(student, *rest):
         os.kill(os.getpid(), signal.SIGKILL)
     if student == "faulty":
         raise ZeroDivisionError("a fault of the grader's own")
-    return Result(student, "convolution", State.GRADED, 1.0, 30, "", SEED, 0, "bubblewrap")
+    return record(student)
+
+
+def record(student, right=1, points=30.0):
+    """A record with `right` of 30 cases right."""
+    cases = [CaseResult(f"case {n}", Right() if n < right else Wrong("all zeros")) for n in range(30)]
+    exercises = [CodeResult("forward", "Forward", points, cases)]
+    return Result(student, "convolution", points, SEED, 0, "bubblewrap", exercises)
 
 
 def test_a_notebook_that_kills_its_grader_harms_nobody(monkeypatch, convolution, settings, tmp_path):
@@ -73,23 +80,23 @@ def test_a_notebook_that_kills_its_grader_harms_nobody(monkeypatch, convolution,
 def test_a_damaged_record_is_graded_again(tmp_path, settings):
     store = batch.Results(tmp_path)
     store.begin(settings)
-    store.save(die("whole"))
-    (tmp_path / "records" / "half.json").write_text(json.dumps(die("half").to_json())[:100])
-    assert list(store.load()) == ["whole"]
-    assert store.load()["whole"] == die("whole")
+    store.save(record("whole"))
+    (tmp_path / "records" / "half.json").write_text(record("half").dumps()[:100])
+    (tmp_path / "records" / "ben.json").write_text(record("ada").dumps())
+    assert store.load() == {"whole": record("whole")}
 
 
 def test_a_full_disk_leaves_the_old_record(tmp_path, settings, monkeypatch):
     store = batch.Results(tmp_path)
     store.begin(settings)
-    store.save(die("ada"))
+    store.save(record("ada"))
 
     def full(self, *args, **kwargs):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space left"):
-        store.save(replace(die("ada"), score=2.0))
+        store.save(record("ada", right=2))
     assert store.load()["ada"].score == 1.0
 
 
@@ -103,6 +110,7 @@ def test_a_full_disk_leaves_the_old_record(tmp_path, settings, monkeypatch):
         (["ada/a.ipynb", "ada/b.ipynb"], {"ada": ["a.ipynb", "b.ipynb"]}),
         (["ada.ipynb", "ada/convolution.ipynb"], {"ada": ["convolution.ipynb", "ada.ipynb"]}),
         (["ada/notes.txt", ".hidden/x.ipynb"], {"ada": []}),
+        (["a\udce4da.ipynb"], {"a\ufffdda": ["a\udce4da.ipynb"]}),
     ],
 )
 def test_submissions_are_found_in_every_layout(files, found, tmp_path):
@@ -127,7 +135,7 @@ DUE = datetime(2027, 3, 1, 12, 0).astimezone()
     [(-1, 0, 20), (0, 0, 20), (1, 1, 20), (24 * 3600, 1, 20), (24 * 3600 + 1, 2, 18), (99 * 24 * 3600, 99, 0)],
 )
 def test_late_days(after, days, score):
-    result = replace(die("ada"), score=20.0, handed_in=(DUE + timedelta(seconds=after)).isoformat())
+    result = replace(record("ada", right=20), handed_in=(DUE + timedelta(seconds=after)).isoformat())
     late = LatePolicy(DUE.replace(tzinfo=None), free=1, percent=10)
     assert (late.days(result), late.score(result)) == (days, score)
     (row,) = csv.DictReader(io.StringIO(export.table([result], "csv", "Set", late)))
@@ -136,7 +144,8 @@ def test_late_days(after, days, score):
 
 def test_no_grade_stays_no_grade_however_late():
     late = LatePolicy(DUE)
-    result = replace(die("ada"), state=State.HUMAN, score=None, handed_in=(DUE + timedelta(days=3)).isoformat())
+    handed_in = (DUE + timedelta(days=3)).isoformat()
+    result = replace(record("ada"), judged=Undecided("no notebook"), handed_in=handed_in)
     assert late.score(result) is None
     for layout in export.FORMATS:
         rows = list(csv.reader(io.StringIO(export.table([result], layout, "Set", late))))

@@ -5,7 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from autograder import batch
 from autograder.__main__ import app
+from autograder.verdict import Wrong
 from tests.grading.conftest import ANSWERS, typed_answers
 
 
@@ -36,10 +38,16 @@ def test_regrading_shows_who_changes(hand_in, tmp_path):
     hand_in({}, "ben", folder=folder)
     words = ["grade", "convolution", str(folder), "--results", str(results)]
     assert CliRunner().invoke(app, words).exit_code == 0
-    # as if other checks had given other points
-    for file, change in (("run.json", {"checks": "others"}), ("records/[bold]ada.json", {"score": 2.0})):
-        path = results / file
-        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    # as if other checks had found less right
+    run = results / "run.json"
+    run.write_text(json.dumps(json.loads(run.read_text()) | {"checks": "others"}))
+    store = batch.Results(results)
+    ada = store.load()["[bold]ada"]
+    sizes = ada.exercises[0]
+    for number, case in enumerate(sizes.cases):
+        if number % 3:
+            case.verdict = Wrong("another number")
+    store.save(ada)
     refused = CliRunner().invoke(app, words)
     assert refused.exit_code == 1 and "holds a run with another checks: --regrade" in " ".join(refused.output.split())
     done = CliRunner().invoke(app, [*words, "--regrade"])

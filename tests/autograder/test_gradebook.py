@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from autograder import source
 from autograder.__main__ import app
 from autograder.batch import Results, Settings
-from autograder.grading import State, grade
+from autograder.grading import grade
+from autograder.result import State
 from tests.grading.conftest import ANSWERS, SEED, typed_answers
 
 # nbgrader 0.9.6 makes its submissions before it adds them to the session

@@ -8,7 +8,9 @@ from autograder.grading import questions
 from autograder.hole import ask
 from autograder.judge import has_parts, judge
 from autograder.problem_set import answer_key
+from autograder.result import CodeResult
 from autograder.runner import as_array, encode
+from autograder.verdict import Right, Wrong
 from tests.grading.conftest import ANSWERS, SEED, typed_answers
 
 HOLES = [(name, grade_id) for name in source.names() for grade_id in source.load(name).exercises]
@@ -36,7 +38,7 @@ def verdicts(name, grade_id, answer):
     problem_set = source.load(name)
     hole = answer_key(problem_set)[grade_id].hole
     return [
-        judge({"value": encode(as_sent(answer(*q.arguments)))}, q.right, q.arguments, hole)
+        judge(encode(as_sent(answer(*q.arguments))), q.right, q.arguments, hole)
         for q in questions(problem_set, SEED)[grade_id]
     ]
 
@@ -45,7 +47,7 @@ def verdicts(name, grade_id, answer):
 def test_misconception_is_rejected_by_name(name, grade_id, sentence):
     wrong = answer_key(source.load(name))[grade_id].hole.misconceptions[sentence]
     said = verdicts(name, grade_id, lambda *arguments: ask(wrong, list(arguments)))
-    assert any(message.startswith(sentence) for message in said), said
+    assert any(isinstance(verdict, Wrong) and verdict.why.startswith(sentence) for verdict in said), said
 
 
 @pytest.mark.parametrize(("name", "grade_id"), HOLES)
@@ -67,7 +69,8 @@ def test_nothing_lazy_passes_a_single_case(name, grade_id):
             lazy = [how(np.asarray(right, dtype=float)) for how in SPOIL]
         lazy += [argument for argument in question.arguments if isinstance(argument, np.ndarray)]
         for answer in lazy:
-            assert judge({"value": encode(answer)}, right, question.arguments, hole), (question.title, answer)
+            verdict = judge(encode(answer), right, question.arguments, hole)
+            assert isinstance(verdict, Wrong) and verdict.why, (question.title, answer)
 
 
 @pytest.mark.parametrize("path", ANSWER_FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -75,4 +78,6 @@ def test_right_answers_in_any_style_get_full_marks(path, graded):
     answers = typed_answers(path)
     result = graded(answers, set_name=path.parent.name)
     assert answers.keys() == source.load(path.parent.name).exercises.keys()
-    assert [(e.title, c.title, c.message) for e in result.exercises for c in e.cases if c.message] == []
+    exercises = [exercise for exercise in result.exercises if isinstance(exercise, CodeResult)]
+    cases = [(exercise.title, case.title, case.verdict) for exercise in exercises for case in exercise.cases]
+    assert [case for case in cases if case[2] != Right()] == []

@@ -16,9 +16,11 @@ def no_bubblewrap(monkeypatch):
     found = sandbox.shutil.which
     monkeypatch.setattr(sandbox.shutil, "which", lambda name: None if name == "bwrap" else found(name))
     monkeypatch.setattr("autograder.batch.ProcessPoolExecutor", InThisProcess)
-    sandbox.open_sandbox.cache_clear()
+    for opened in (sandbox.find_sandbox, sandbox.open_sandbox):
+        opened.cache_clear()
     yield
-    sandbox.open_sandbox.cache_clear()
+    for opened in (sandbox.find_sandbox, sandbox.open_sandbox):
+        opened.cache_clear()
 
 
 class InThisProcess:
@@ -77,5 +79,12 @@ look = lambda: [os.getuid() > 0, os.access("/usr", os.W_OK), *seen]
 """.replace("FILE", repr(__file__))
     cases = [{"arguments": [], "parts": False}]
     run = box.run([{"grade_id": "look", "source": look, "answer": "look", "cases": cases}], sandbox.Limits())
-    (value,) = [record["value"] for record in run.records if record["step"] == "value"]
-    assert run.ended == "" and received(value).tolist() == [1, 0, 0, 0, 0], run
+    (value,) = [record.value for record in run.records if record.step == "value"]
+    assert run.ended is None and received(value).tolist() == [1, 0, 0, 0, 0], run
+
+
+def test_what_the_box_refuses_is_said(graded):
+    code = "import os\nos.memfd_create('x')"
+    assert "Operation not permitted (line 2 of the cell: os.memfd_create('x')). The sandbox refuses" in (
+        graded({"sizes": code}).reason
+    )

@@ -1,17 +1,22 @@
 """The check of a release passes on what we ship, and fails on each way in which a release can be bad."""
 
+import base64
 import html
+import io
 import json
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import nbformat
 import pytest
 from typer.testing import CliRunner
 
+import cnnlib
 from autograder import source
 from autograder.__main__ import app
-from autograder.release_check import problems, secrets
+from autograder.leaks import SECRET, leaks, secrets
+from autograder.release_check import problems
 
 LEAK = 'dweight[:, :, u, v] = np.einsum("nohw,nchw->oc", dy, seen)'
 
@@ -22,12 +27,12 @@ def cell(notebook, grade_id):
 
 @pytest.fixture
 def check(convolution, box):
-    def run(change_solution=None, change_release=None, places=(), problem_set=convolution):
+    def run(change_solution=None, change_release=None, problem_set=convolution):
         solution, release = source.solution("convolution"), source.release("convolution")
         for change, notebook in ((change_solution, solution), (change_release, release)):
             if change:
                 change(notebook)
-        return problems(problem_set, solution, release, box, places)
+        return problems(problem_set, solution, release, box)
 
     return run
 
@@ -79,39 +84,92 @@ def test_a_wrong_reference_is_found(check, convolution):
     assert any(f.startswith("the solution of lp-forward does not get full marks: ") for f in found)
 
 
-@pytest.mark.parametrize("file", ["page.html", "_sources/page.ipynb", "_sources/page.md", "data.json", "code.py"])
-def test_a_leak_in_the_built_book_is_found(file, check, tmp_path):
+def found_in(*places):
+    return [sentence for _, sentence in leaks({"convolution": secrets(source.solution("convolution"))}, places)]
+
+
+COLOURED = "".join(f"<span>{html.escape(c)}</span>" for c in LEAK)
+QUOTED = json.dumps(LEAK)
+CODE = f"def f():\n    {LEAK}\n"
+NOTEBOOK = nbformat.writes(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CODE)]))
+PACKED = base64.b64encode(CODE.encode()).decode()
+
+
+def zipped(name, content):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, content)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "inside"),
+    [
+        ("page.html", f"<pre>def f():\n    {COLOURED}\n</pre>", ""),
+        ("attribute.html", f'<button data-code="{html.escape(CODE)}">copy</button>', ""),
+        ("script.html", f'<script type="application/json">{{"a": [{json.dumps(CODE)}]}}</script>', ""),
+        ("state.html", f"<div data-state='{html.escape(json.dumps({'a': CODE}))}'></div>", ""),
+        ("data-url.html", f'<a href="data:text/plain;base64,{PACKED}">', " (base64)"),
+        ("_sources/page.ipynb", NOTEBOOK, ""),
+        ("_sources/page.md", CODE, ""),
+        ("data.json", json.dumps({"a": [{"b": f"x\n  {LEAK}"}]}), ""),
+        ("broken.json", f'{{"a": [{json.dumps(CODE)}', ""),
+        ("code.py", CODE, ""),
+        ("lines.txt", f"11  def f():\n12      {LEAK}", ""),
+        ("prompts.txt", f">>> {LEAK}", ""),
+        ("spaces.py", LEAK.replace(", ", " ,  ").replace("=", "  =\t"), ""),
+        ("code.js", f"const answer = {QUOTED};", ""),
+        ("hexadecimal.js", "const answer = '" + "".join(f"\\x{ord(c):02x}" for c in LEAK) + "';", ""),
+        ("unicode.js", "const answer = '" + "".join(f"\\u{ord(c):04x}" for c in LEAK) + "';", ""),
+        ("packed.txt", base64.encodebytes(("#" * 90 + CODE).encode()).decode(), " (base64)"),
+        ("files.zip", zipped("inner/code.py", CODE), ":inner/code.py"),
+        ("cnnlib.whl", zipped("a.zip", zipped("code.ipynb", NOTEBOOK)), ":a.zip:code.ipynb"),
+        ("picture.png", b"\x89PNG\0" + CODE.encode(), ""),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 30 else "",
+)
+def test_a_leak_is_found_whatever_it_stands_in(file, content, inside, tmp_path):
     path = tmp_path / file
     path.parent.mkdir(exist_ok=True)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"def f():\n    {LEAK}\n")])
-    coloured = "".join(f"<span>{html.escape(c)}</span>" for c in LEAK)
-    text = {
-        "html": f"<pre>def f():\n    {coloured}\n</pre>",
-        "ipynb": nbformat.writes(notebook),
-        "json": json.dumps({"a": [{"b": f"x\n  {LEAK}"}]}),
-    }
-    path.write_text(text.get(path.suffix[1:], f"def f():\n    {LEAK}\n"))
-    assert check(places=[tmp_path]) == [f"{path} holds {LEAK!r}"]
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert f"{path}{inside} holds {LEAK!r}" in found_in(tmp_path) and found_in(tmp_path) == found_in(path)
 
 
-def test_a_leak_in_the_search_index_is_found(check, tmp_path):
+def test_a_leak_in_the_search_index_is_found(tmp_path):
     (tmp_path / "searchindex.js").write_text('Search.setIndex({"terms":{"pooled_gradi":3,"convolut":1}})')
-    (found,) = check(places=[tmp_path])
+    (found,) = found_in(tmp_path)
     assert found.endswith("searchindex.js indexes 'pooled_gradient'")
 
 
-def test_a_leak_in_the_wheel_is_found(check, tmp_path):
+def test_public_words_are_no_secrets(tmp_path):
+    """What NumPy, the library and the given text of the sets say may stand in a chapter."""
+    (tmp_path / "searchindex.js").write_text(
+        'Search.setIndex({"terms":{"sliding_window_view":1,"stride_tricks":2,"constant_values":3}})'
+    )
+    (tmp_path / "chapter.py").write_text("from numpy.lib.stride_tricks import sliding_window_view\n")
+    given = [SECRET.sub("", c.source) for name in source.names() for c in source.solution(name).cells]
+    (tmp_path / "given.md").write_text("\n".join(given))
+    for name in source.names():
+        assert list(leaks({name: secrets(source.solution(name))}, [tmp_path, Path(cnnlib.__file__).parent])) == []
+
+
+def test_what_the_release_says_by_mistake_stays_a_secret(monkeypatch, check):
+    """A generator that forgets to cut makes nothing public."""
+    monkeypatch.setattr(source, "release", source.solution)
+    assert f"the release holds {LEAK!r}" in check()
+
+
+def test_a_leak_in_the_wheel_is_found(tmp_path):
     wheel = tmp_path / "cnnlib.whl"
-    with zipfile.ZipFile(wheel, "w") as file:
-        file.writestr("homework/convolution.md", source.text("convolution"))
-    assert f"{wheel}:homework/convolution.md holds {LEAK!r}" in check(places=[wheel])
+    wheel.write_bytes(zipped("homework/convolution.md", source.text("convolution")))
+    assert f"{wheel}:homework/convolution.md holds {LEAK!r}" in found_in(wheel)
 
 
 @pytest.mark.parametrize("name", source.names())
 def test_there_are_secrets_to_keep(name):
-    lines, names = secrets(source.solution(name))
-    assert len(lines) > 30
-    assert all(name not in source.text("convolution").split("### BEGIN")[0] for name in names)
+    kept = secrets(source.solution(name))
+    assert len(kept.lines) > 30
+    assert all(word not in source.text("convolution").split("### BEGIN")[0] for word in kept.names)
 
 
 def test_the_command_fails_on_a_leak(tmp_path):
