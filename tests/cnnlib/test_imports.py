@@ -34,7 +34,7 @@ BELOW = {
     "demos": {"functional"},
     "questions": {"demos"},
 }
-ABOVE_ALL = ("__init__", "__main__", "commands", "plotting")
+ABOVE_ALL = ("__init__", "__main__", "commands", "plotting", "controls")
 # What names torch beside the kernels does so within functions only.
 LAZY_TORCH = {"module.py", "memory.py", "models/_weights.py", "training/distributed.py", "training/precision.py"}
 
@@ -111,7 +111,7 @@ def loaded_by(code):
 
 def test_import_is_light():
     assert not loaded_by("import cnnlib") & HEAVY
-    assert not loaded_by("import cnnlib.demos") & HEAVY
+    assert not loaded_by("import cnnlib.demos, cnnlib.controls") & HEAVY
     work = "import cnnlib, numpy as np\ncnnlib.models.lenet()(cnnlib.data.digits().test.images[:2])"
     assert not loaded_by(work) & HEAVY, "NumPy users load no torch"
     assert "torch" in loaded_by("import cnnlib\ncnnlib.models.lenet().to('cpu')")
