@@ -3,6 +3,7 @@
 ipywidgets is imported when a function first needs it, so that `import cnnlib.controls` costs nothing.
 """
 
+import html
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,13 @@ from .plotting import Drawing
 
 if TYPE_CHECKING:
     import ipywidgets
+
+
+def _shown(control: "ipywidgets.ValueWidget") -> str:
+    """Return a control's value as the reader sees it there."""
+    if isinstance(control.value, bool):
+        return "on" if control.value else "off"
+    return str(getattr(control, "label", control.value))
 
 
 class Controls:
@@ -63,7 +71,7 @@ class Controls:
         return tuple(self.panel.kwargs_widgets)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        here = [f"{control.description} {getattr(control, 'label', control.value)}" for control in self._controls()]
-        note = f"In a running notebook, controls change this picture. It stands at {', '.join(here)}."
+        here = ", ".join(f"{control.description}: {_shown(control)}" for control in self._controls())
+        note = html.escape(f"In a running notebook, controls change this picture. Here {here}.")
         still = replace(self.still, caption=f"{self.still.caption} <em>{note}</em>".strip())
         return {**self.panel._repr_mimebundle_(), "text/plain": repr(self), "text/html": still._repr_html_()}
