@@ -1,8 +1,7 @@
-"""The chapters' controls: each changes its picture, at every setting, and goes on doing so in a chapter that was run."""
+"""The chapters' controls: each changes its picture, at every setting, and still does when the whole chapter was run."""
 
 import ast
 import itertools
-import re
 import symtable
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement of a cell's top level: the names that it binds or changes a part of, and those that it or a function in it reads."""
+    """A statement of a cell's top level: the names that it binds or changes in part, and those it reads."""
 
     node: ast.stmt
 
@@ -34,7 +33,9 @@ class Statement:
     def binds(self) -> set[str]:
         symbols = self.table.get_symbols()
         whole = {one.get_name() for one in symbols if one.is_assigned() or one.is_imported() or one.is_namespace()}
-        parts = [one for one in ast.walk(self.node) if isinstance(one, ast.Subscript) and isinstance(one.ctx, ast.Store)]
+        parts = [
+            one for one in ast.walk(self.node) if isinstance(one, ast.Subscript) and isinstance(one.ctx, ast.Store)
+        ]
         return whole | {one.value.id for one in parts if isinstance(one.value, ast.Name)}
 
     @cached_property
