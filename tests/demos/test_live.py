@@ -108,7 +108,7 @@ def until_it_runs(start: Callable[[], None], prompt: Locator) -> None:
     for _ in range(6):
         start()
         prompt.page.wait_for_timeout(2_000)  # a run that is dropped has left "[*]" by then
-        if prompt.inner_text() != "[ ]:":
+        if prompt.text_content() != "[ ]:":
             return expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=120_000)
     raise AssertionError("the cell never ran")
 
@@ -130,7 +130,7 @@ def run_all(page: Page) -> None:
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
-    until_it_runs(choose, page.locator(".jp-CodeCell .jp-InputPrompt").first)
+    until_it_runs(choose, page.locator(".jp-CodeCell .jp-InputPrompt").last)
 
 
 def test_in_a_live_notebook(lab, page):
