@@ -259,6 +259,7 @@ class DeckExporter(SlidesExporter):
         config = Config()
         config.TagRemovePreprocessor.enabled = True
         config.TagRemovePreprocessor.remove_input_tags = {"no-input"}
+        config.NbConvertBase.display_data_priority = ["text/html", "image/svg+xml", "image/png", "text/plain"]
         super().__init__(
             config=config,
             template_name="deck",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from myst_nb.core import render, utils
+from nbclient import NotebookClient
 from nbformat import NotebookNode
 from pybtex.plugin import find_plugin, register_plugin
 from sphinx.application import Sphinx
@@ -35,6 +36,10 @@ def coalesce_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
     return utils.coalesce_streams(joined)
 
 
+def keep_no_widget_state(client: NotebookClient) -> None:
+    """Don't store what widgets a notebook made: no page shows one, and MyST-NB would write them all into it."""
+
+
 def mark_references_as_list_items(context: dict) -> None:
     """Give the bibliography's entries the role that items of a list have; docutils' own was withdrawn from ARIA."""
     context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
@@ -50,6 +55,7 @@ def drop_icon_script(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     keep_citation_backends()
     render.coalesce_streams = coalesce_streams
+    NotebookClient.set_widgets_metadata = keep_no_widget_state
     app.connect("config-inited", lambda app, config: drop_thebe(app))
     app.connect("html-page-context", lambda app, page, template, context, tree: mark_references_as_list_items(context))
     app.connect("build-finished", drop_icon_script)

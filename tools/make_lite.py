@@ -1,8 +1,8 @@
 """Build a JupyterLab that runs in the browser, with no server, into _build/lite: the chapters that need only cnnlib.
 
-NumPy and matplotlib come from Pyodide's own address when a reader's notebook first imports them, so running needs a
-network; cnnlib and what else it imports are in the site. The packages for this are in requirements-lite.txt and an
-environment of their own.
+What cnnlib imports beside NumPy is in the site, and so are the widgets' front ends. NumPy, matplotlib and the widgets'
+Python come from Pyodide's address and from PyPI when a reader's notebook asks for them, so running needs a network. The
+packages for this are in requirements-lite.txt and an environment of their own.
 """
 
 import hashlib
@@ -20,7 +20,8 @@ BUILD = ROOT / "_build"
 ENVIRONMENT, STAGE, SITE = BUILD / "lite-env", BUILD / "lite-stage", BUILD / "lite"
 REQUIREMENTS = ROOT / "requirements-lite.txt"
 FIRST_CELL = (
-    "# installs the course's library into this browser's Python\n%pip install -q array-api-compat cnnlib matplotlib"
+    "# installs the course's library into this browser's Python\n"
+    "%pip install -q array-api-compat cnnlib matplotlib anywidget ipywidgets"
 )
 
 

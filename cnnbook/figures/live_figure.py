@@ -115,6 +115,8 @@ class LiveFigure:
     def widget(self) -> "anywidget.AnyWidget":
         """Return the figure as a widget whose traits are the state: read them, set them, observe them.
 
+        Where widgets can't be shown, as in the built book, it shows itself as the figure that computes in the page.
+
         Raises
         ------
         ModuleNotFoundError
@@ -140,9 +142,17 @@ class LiveFigure:
         body: dict[str, Any] = {
             name: kinds[type(value)](default_value=value).tag(sync=True) for name, value in self.state.items()
         }
+
+        def bundle(widget: anywidget.AnyWidget, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+            data, metadata = anywidget.AnyWidget._repr_mimebundle_(widget, **options)
+            state = {name: getattr(widget, name) for name in self.state}
+            twin = LiveFigure(self.name, state, self.description, self.still, check)
+            return {**data, "text/html": twin._repr_html_()}, metadata
+
         body |= {
             "_esm": source(self.name),
             "_css": _theme(),
             "_validate": traitlets.validate(*self.state)(validate),
+            "_repr_mimebundle_": bundle,
         }
         return type(f"{self.name.title()}Widget", (anywidget.AnyWidget,), body)()

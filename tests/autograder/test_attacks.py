@@ -16,8 +16,8 @@ import pytest
 from autograder import batch, export, feedback, source
 from autograder.result import State
 from autograder.sandbox import FIRST_UID
-from tests.grading.attacks import CELLS, CHANGES, FILES
-from tests.grading.conftest import ANSWERS, SEED, typed_answers
+from tests.autograder.attacks import CELLS, CHANGES, FILES
+from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
 RIGHT = typed_answers(ANSWERS / "convolution" / "loops.txt")
 NEIGHBOURS = ["a neighbour before", "m neighbour between", "z neighbour behind"]

@@ -17,7 +17,7 @@ from autograder import batch, export
 from autograder.late import LatePolicy, handed_in
 from autograder.result import CaseResult, CodeResult, Result, State, Undecided
 from autograder.verdict import Right, Wrong
-from tests.grading.conftest import ANSWERS, SEED, typed_answers
+from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = {"sizes": typed_answers(ANSWERS / "convolution" / "loops.txt")["sizes"]}

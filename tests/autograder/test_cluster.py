@@ -6,7 +6,7 @@ from distributed import LocalCluster
 from typer.testing import CliRunner
 
 from autograder.__main__ import app
-from tests.grading.conftest import ANSWERS, typed_answers
+from tests.autograder.conftest import ANSWERS, typed_answers
 
 TABLE = typed_answers(ANSWERS / "convolution" / "loops.txt")["sizes"]
 

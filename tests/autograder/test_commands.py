@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from autograder import batch
 from autograder.__main__ import app
 from autograder.verdict import Wrong
-from tests.grading.conftest import ANSWERS, typed_answers
+from tests.autograder.conftest import ANSWERS, typed_answers
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from autograder import source
-from tests.grading.conftest import ANSWERS, typed_answers
+from tests.autograder.conftest import ANSWERS, typed_answers
 
 ROOT = Path(__file__).resolve().parents[2]
 RIGHT = typed_answers(ANSWERS / "convolution" / "helpers.txt")

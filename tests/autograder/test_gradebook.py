@@ -11,7 +11,7 @@ from autograder.__main__ import app
 from autograder.batch import Results, Settings
 from autograder.grading import grade
 from autograder.result import State
-from tests.grading.conftest import ANSWERS, SEED, typed_answers
+from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
 # nbgrader 0.9.6 makes its submissions before it adds them to the session
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")

@@ -11,7 +11,7 @@ from autograder.problem_set import answer_key
 from autograder.result import CodeResult
 from autograder.runner import as_array, encode
 from autograder.verdict import Right, Wrong
-from tests.grading.conftest import ANSWERS, SEED, typed_answers
+from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
 HOLES = [(name, grade_id) for name in source.names() for grade_id in source.load(name).exercises]
 MISCONCEPTIONS = [

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from autograder import sandbox
 from autograder.__main__ import app
 from autograder.judge import received
-from tests.grading.conftest import ANSWERS, typed_answers
+from tests.autograder.conftest import ANSWERS, typed_answers
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from autograder import source
 from autograder.grading import grade
 from autograder.problem_set import Given
 from autograder.result import Awarded, State, WrittenResult
-from tests.grading.conftest import ANSWERS, SEED, typed_answers
+from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
 SETS = source.names()
 SECRET = re.compile(r"### BEGIN (SOLUTION|HIDDEN TESTS)\n.*?### END \1", re.DOTALL)

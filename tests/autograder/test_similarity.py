@@ -6,7 +6,7 @@ import re
 from typer.testing import CliRunner
 
 from autograder.__main__ import app
-from tests.grading.conftest import ANSWERS, typed_answers
+from tests.autograder.conftest import ANSWERS, typed_answers
 
 STYLES = {style: typed_answers(ANSWERS / "convolution" / f"{style}.txt") for style in ("loops", "helpers", "tensors")}
 

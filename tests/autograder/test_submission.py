@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from autograder.submission import UnreadableNotebook, read
-from tests.grading.conftest import ANSWERS, typed_answers
+from tests.autograder.conftest import ANSWERS, typed_answers
 
 RIGHT = typed_answers(ANSWERS / "convolution" / "loops.txt")
 

@@ -20,7 +20,7 @@ from autograder.result import CodeResult, Result, State, WrittenResult
 from autograder.runner import as_array, encode
 from autograder.sandbox import Run
 from autograder.verdict import NoAnswer, Right, Wrong
-from tests.grading.conftest import ANSWERS, SEED, typed_answers
+from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
 SET = "training"  # the set that has a written question too
 ASKED = questions(source.load(SET), SEED)

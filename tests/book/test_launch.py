@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import nbformat
@@ -80,7 +81,19 @@ def test_a_setting_that_leads_nowhere_stops_the_build(build, settings: dict[str,
 def test_binder_finds_what_it_needs(root: Path) -> None:
     """Binder installs this list and no other, so it has to bring the library and what chapters import beside it."""
     listed = (root / ".binder" / "requirements.txt").read_text()
-    assert re.search(r"^-e \.\[.*torch.*\]$", listed, flags=re.M) and "matplotlib" in listed
-    pinned = (root / "requirements.txt").read_text() + (root / "constraints.txt").read_text()
-    for line in re.findall(r"^\S+==\S+$", listed, flags=re.M):
-        assert line in pinned, line
+    files = ("requirements.txt", "constraints.txt")
+    pinned = [line for name in files for line in (root / name).read_text().splitlines()]
+    assert not [line for line in listed.splitlines() if "==" in line and line not in pinned]
+
+    assert re.search(r"^-e \.\[.*torch.*\]$", listed, flags=re.M)
+    exact = {name.lower() for name in re.findall(r"^(\S+)==\S+$", listed, flags=re.M)}
+    code = [
+        cell.source
+        for path in (root / "chapters").glob("*.ipynb")
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "code" and not path.name.startswith("homework-")
+    ]
+    imported = {name for source in code for name in re.findall(r"^(?:import|from) (\w+)", source, flags=re.M)}
+    packages = packages_distributions()
+    needed = {packages[name][0].lower() for name in imported if name in packages} - {"cnnlib"}
+    assert {"numpy", "torch", "matplotlib", "ipywidgets"} <= needed <= exact

@@ -67,6 +67,14 @@ def test_nothing_is_loaded_from_elsewhere(pages: dict[Path, Page]) -> None:
     assert not external
 
 
+def test_no_page_holds_a_widget(site: Path) -> None:
+    """Without a kernel its controls are dead, and with its state each page would need a manager of several MB."""
+    pages = [
+        path.relative_to(site) for path in site.rglob("*.html") if "application/vnd.jupyter.widget" in path.read_text()
+    ]
+    assert not pages
+
+
 def test_images_are_described(site: Path, pages: dict[Path, Page]) -> None:
     """An image has a text of its own, or an empty one because it decorates; a file name or a hash describes nothing."""
     undescribed = []

@@ -1,26 +1,30 @@
-"""The figures in a real JupyterLab: shown by a cell, and as a widget that Python reads and sets."""
+"""The figures and the chapters' controls in a real JupyterLab: shown by a cell, moved by a reader, set by Python."""
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Page, expect
 
 from cnnbook import figures
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
+
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """A JupyterLab server on loopback with one notebook: its address."""
+    """A JupyterLab server on loopback with a notebook of figures and copies of chapters: its address."""
     folder = tmp_path_factory.mktemp("lab")
     cells = [
         "from cnnbook import figures\nfigures.convolution()",
@@ -30,7 +34,7 @@ def lab(tmp_path_factory):
         "for name in figures.__all__[1:]:\n"
         "    other = getattr(figures, name)(*[models.lenet().state_dict()] * (name == 'sketchpad'))\n"
         "    display(other, other.widget())",
-        "from cnnbook import questions\n"
+        "from cnnlib import questions\n"
         "questions.predict('live', 'Two and two?', answer=4, wrong={22: 'Side by side.'})",
     ]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
@@ -38,6 +42,8 @@ def lab(tmp_path_factory):
         cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata={"kernelspec": kernel}
     )
     nbformat.write(notebook, folder / "figures.ipynb")
+    for name in ("how-to-use.ipynb", "convolutional-layers.ipynb", "matplotlibrc"):
+        shutil.copy(CHAPTERS / name, folder)
     own = {
         name: str(folder / name.lower())
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
@@ -69,7 +75,9 @@ def _address(server, folder):
     for _ in range(240):
         assert server.poll() is None, (folder / "log").read_text()
         for found in (folder / "jupyter_runtime_dir").glob("jpserver-*.json"):
-            base = f"http://127.0.0.1:{json.loads(found.read_text())['port']}"
+            if not (written := found.read_text()).rstrip().endswith("}"):
+                continue  # the server is writing it
+            base = f"http://127.0.0.1:{json.loads(written)['port']}"
             with urllib.request.urlopen(f"{base}/api/status?token=open", timeout=10) as answer:
                 if answer.status == 200:
                     return base
@@ -77,59 +85,116 @@ def _address(server, folder):
     raise TimeoutError((folder / "log").read_text())
 
 
-def run(cell: Locator) -> None:
-    """Run a cell as a reader does; JupyterLab drops a run that falls into the moment its session gets ready."""
-    for _ in range(4):
-        cell.locator(".cm-content").click()
-        cell.page.keyboard.press("Shift+Enter")
-        try:
-            return expect(cell.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]"), timeout=15_000)
-        except AssertionError:
-            continue
-    raise AssertionError("the cell never ran")
-
-
-def test_in_a_live_notebook(lab, browser):
+@pytest.fixture
+def page(lab, browser):
+    """A page whose scripts must not fail."""
     errors = []
     with browser.new_context(viewport={"width": 1280, "height": 1400}) as context:
         context.set_default_timeout(60_000)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{lab}/lab/tree/figures.ipynb?token=open")
-        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
-        first, second, third, fourth, fifth = (page.locator(".jp-Notebook .jp-Cell").nth(number) for number in range(5))
-
-        run(first)
-        shown = first.locator(".cnnlib-demo[data-live]")
-        shown.get_by_role("gridcell", name="output row 1 column 1:").press("ArrowDown")
-        expect(shown.get_by_role("status")).to_contain_text("Output row 2, column 1 of 5 by 5")
-
-        # "x" cuts a cell in JupyterLab's command mode; pressed in a figure it is the figure's.
-        shown.get_by_role("gridcell", name="output row 2 column 1:").press("x")
-        shown.get_by_role("textbox", name="input row 1 column 1").click()
-        page.keyboard.press("2")
-        expect(shown.get_by_role("textbox", name="input row 1 column 1")).to_have_value("2")
-        expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(5)
-
-        run(second)
-        widget = second.locator(".jp-OutputArea-output")
-        widget.get_by_role("gridcell", name="output row 1 column 1:").press("ArrowRight")
-        expect(widget.get_by_role("status")).to_contain_text("Output row 1, column 2 of 5 by 5")
-
-        run(third)
-        expect(third).to_contain_text("Python sees [0, 1]")
-        # Python set the stride to 2: three outputs a side.
-        expect(widget.get_by_role("gridcell", name=re.compile("^output row"))).to_have_count(9)
-
-        run(fourth)
-        count = len(figures.__all__) - 1
-        expect(fourth.locator(".cnnlib-demo[data-live]")).to_have_count(count, timeout=30_000)
-        expect(fourth.locator(".frame")).to_have_count(2 * count, timeout=30_000)
-
-        run(fifth)
-        fifth.get_by_role("textbox", name="Two and two?").fill("22")
-        fifth.get_by_role("textbox", name="Two and two?").press("Enter")
-        expect(fifth.get_by_role("group", name="What your answer says")).to_contain_text("Side by side.")
-        run(fifth)  # the browser has kept the answer
-        expect(fifth.get_by_role("group", name="What your answer says")).to_contain_text("The answer: 4.")
+        yield page
     assert errors == []
+
+
+def open_notebook(page: Page, address: str) -> None:
+    """Open a notebook and wait for its kernel; its own indicator says "idle" before there is one."""
+    page.goto(address)
+    expect(page.locator("#jp-main-statusbar")).to_contain_text("(ipykernel) | Idle", timeout=60_000)
+
+
+def until_it_runs(start: Callable[[], None], prompt: Locator) -> None:
+    """Ask for a run until it has begun; JupyterLab drops one that falls into the moment its session gets ready."""
+    for _ in range(6):
+        start()
+        prompt.page.wait_for_timeout(2_000)  # a run that is dropped has left "[*]" by then
+        if prompt.text_content() != "[ ]:":
+            return expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=120_000)
+    raise AssertionError("the cell never ran")
+
+
+def run(cell: Locator) -> None:
+    """Run a cell as a reader does."""
+
+    def press() -> None:
+        cell.locator(".cm-content").click()
+        cell.page.keyboard.press("Shift+Enter")
+
+    until_it_runs(press, cell.locator(".jp-InputPrompt"))
+
+
+def run_all(page: Page) -> None:
+    """Run all cells, by the menu."""
+
+    def choose() -> None:
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+    until_it_runs(choose, page.locator(".jp-CodeCell .jp-InputPrompt").last)
+
+
+def test_in_a_live_notebook(lab, page):
+    open_notebook(page, f"{lab}/lab/tree/figures.ipynb?token=open")
+    first, second, third, fourth, fifth = (page.locator(".jp-Notebook .jp-Cell").nth(number) for number in range(5))
+
+    run(first)
+    shown = first.locator(".cnnlib-demo[data-live]")
+    shown.get_by_role("gridcell", name="output row 1 column 1:").press("ArrowDown")
+    expect(shown.get_by_role("status")).to_contain_text("Output row 2, column 1 of 5 by 5")
+
+    # "x" cuts a cell in JupyterLab's command mode; pressed in a figure it is the figure's.
+    shown.get_by_role("gridcell", name="output row 2 column 1:").press("x")
+    shown.get_by_role("textbox", name="input row 1 column 1").click()
+    page.keyboard.press("2")
+    expect(shown.get_by_role("textbox", name="input row 1 column 1")).to_have_value("2")
+    expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(5)
+
+    run(second)
+    widget = second.locator(".jp-OutputArea-output")
+    widget.get_by_role("gridcell", name="output row 1 column 1:").press("ArrowRight")
+    expect(widget.get_by_role("status")).to_contain_text("Output row 1, column 2 of 5 by 5")
+
+    run(third)
+    expect(third).to_contain_text("Python sees [0, 1]")
+    # Python set the stride to 2: three outputs a side.
+    expect(widget.get_by_role("gridcell", name=re.compile("^output row"))).to_have_count(9)
+
+    run(fourth)
+    count = len(figures.__all__) - 1
+    expect(fourth.locator(".cnnlib-demo[data-live]")).to_have_count(count, timeout=30_000)
+    expect(fourth.locator(".frame")).to_have_count(2 * count, timeout=30_000)
+
+    run(fifth)
+    fifth.get_by_role("textbox", name="Two and two?").fill("22")
+    fifth.get_by_role("textbox", name="Two and two?").press("Enter")
+    expect(fifth.get_by_role("group", name="What your answer says")).to_contain_text("Side by side.")
+    run(fifth)  # the browser has kept the answer
+    expect(fifth.get_by_role("group", name="What your answer says")).to_contain_text("The answer: 4.")
+
+
+def test_a_chapters_slider_runs_the_library_again(lab, page):
+    open_notebook(page, f"{lab}/lab/tree/convolutional-layers.ipynb?token=open")
+    run_all(page)
+    panel = page.locator(".widget-interact")
+    picture = panel.get_by_role("img", name=re.compile("^A handwritten five"))
+    expect(picture).to_have_accessible_name(re.compile("32 by 32 values, with stride 1"), timeout=60_000)
+    before = picture.inner_html()
+    panel.locator(".widget-slider", has_text="stride").get_by_role("slider").press("ArrowRight")
+    expect(picture).to_have_accessible_name(re.compile("16 by 16 values, with stride 2"))
+    panel.get_by_role("combobox").select_option("blur")
+    expect(picture).to_have_accessible_name(re.compile("the filter “blur”, and its map of 16 by 16"))
+    assert picture.inner_html() != before
+    expect(panel).not_to_contain_text("Traceback")
+
+
+def test_a_slider_linked_to_a_figure(lab, page):
+    open_notebook(page, f"{lab}/lab/tree/how-to-use.ipynb?token=open")
+    run_all(page)
+    pair = page.locator(".widget-vbox:not(.widget-interact)", has=page.locator(".widget-slider"))
+    status = pair.get_by_role("status")
+    # stride 2 and padding 1, as the cells before have set them
+    expect(status).to_contain_text("Output 1 of 4", timeout=60_000)
+    pair.locator(".widget-slider").get_by_role("slider").press("ArrowRight")
+    expect(status).to_contain_text("Output 1 of 3")
+    pair.get_by_role("button", name="increase Stride S").click()
+    expect(pair.locator(".widget-readout")).to_have_text("4")

@@ -1,14 +1,22 @@
 """What Python sees of a figure: light to import, strict about its arguments, a widget when asked."""
 
+import html
+import json
+import re
 import subprocess
 import sys
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib import pyplot
 
-from cnnbook import figures
+from cnnbook import figures, plotting
+from cnnbook.controls import Controls
 from cnnbook.figures.live_figure import source
 from cnnlib import models
+
+matplotlib.use("agg")
 
 
 def test_importing_and_showing_needs_no_widget_library():
@@ -73,6 +81,48 @@ def test_the_widget_checks_what_python_sets():
     with pytest.raises(ValueError, match="stride must lie"):
         widget.stride = 0
     assert widget.stride == 2
+
+
+def test_where_no_widget_can_be_shown_the_figure_in_the_page_is():
+    widget = figures.convolution().widget()
+    widget.stride = 2
+    forms, _ = widget._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in forms
+    (state,) = re.findall(r'data-state="([^"]*)"', forms["text/html"])
+    assert json.loads(html.unescape(state)) == figures.convolution(stride=2).state
+
+
+def shaded(tint=0.5, colour="blue", frame=True):
+    figure, ax = pyplot.subplots(figsize=(1, 1))
+    ax.axvspan(0, tint, color=colour)
+    ax.set_frame_on(frame)
+    return plotting.drawing(figure, f"Half {colour}, {tint}", "A <em>tint</em>.")
+
+
+def test_controls_are_a_widget_and_a_still():
+    controls = Controls(shaded, tint=(0.0, 1.0), colour={"the sky": "blue", "grass": "green"}, frame=True)
+    forms = controls._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in forms
+    assert shaded().svg in forms["text/html"] and "<em>tint</em>" in forms["text/html"]
+    assert "controls change this picture. Here tint: 0.5, colour: the sky, frame: on." in forms["text/html"]
+    tint, colour, _ = controls.panel.kwargs_widgets
+    tint.value, colour.value = 0.25, "green"
+    assert controls.panel.result.description == "Half green, 0.25"
+    assert controls.still.description == "Half blue, 0.5"
+
+
+@pytest.mark.parametrize(
+    "draw, choices, error, words",
+    [
+        (shaded, dict(tint=(0.0, 1.0)), TypeError, "arguments tint, colour, frame, and there are choices for tint:"),
+        (lambda tint: tint, dict(tint=(0, 1)), TypeError, "each argument needs a default value"),
+        (lambda tint=1: tint, dict(tint=(0, 1)), TypeError, "must return what plotting.drawing returns; got 1"),
+        (lambda tint=2.0: shaded(tint), dict(tint=(0.0, 1.0)), ValueError, r"tint is 2.0 by default.*\(0.0, 1.0\)"),
+    ],
+)
+def test_controls_refuse_what_they_could_not_show(draw, choices, error, words):
+    with pytest.raises(error, match=words):
+        Controls(draw, **choices)
 
 
 def test_the_sketch_pad_names_the_weights_that_do_not_fit():

@@ -38,6 +38,7 @@ BELOW = {
         "figures": {"cnnlib"},
         "questions": {"figures"},
         "plotting": set(),
+        "controls": {"plotting"},
         "pretrained": {"cnnlib"},
         "claims": {"cnnlib", "figures"},
         "race": {"cnnlib", "pretrained"},
