@@ -81,6 +81,15 @@ def test_slides_are_the_lectures() -> None:
     assert [SLIDES[0].title, SLIDES[-1].title] == ["Convolutional Neural Networks", "References"]
 
 
+def test_what_was_at_hand_is_said_once_on_both_pages() -> None:
+    """Only the slides' text: said at the top, so that nothing missing in it is held against the slides."""
+    said = {name: text.count("Only text extracted from") for name, text in book_pages().items()}
+    assert {name: times for name, times in said.items() if times} == {"claims": 1, "lecture": 1}
+    for page, mark in (("claims", "<!-- claims -->"), ("lecture", "<!-- slides -->")):
+        before, _ = book_pages()[page].split(mark)
+        assert "\n## " not in before and "Only text extracted from" in before
+
+
 def test_papers_that_the_lecture_names_are_cited() -> None:
     assert NAMED <= entries()
     cited = {claim_key for claim in CLAIMS for claim_key in claim.source}
