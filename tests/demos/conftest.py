@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from cnnlib import cost, demos, models
 from cnnlib import functional as F
 from cnnlib.demos.demo import source
-from cnnlib.demos.surfaces import SURFACES
+from cnnlib.demos.surfaces import STARTS, SURFACES
 from cnnlib.module import Parameter
 from cnnlib.optim import SGD
 
@@ -139,9 +139,10 @@ def _descend(surface: str, rate: float, start: tuple[float, float], steps: int) 
     return np.array(seen)
 
 
-def _optimizers_says(steps: int, surface: str = "valley", start: tuple[float, float] = (-1.6, 1.0)) -> re.Pattern:
+def _optimizers_says(steps: int, surface: str = "valley", start: tuple[float, float] | None = None) -> re.Pattern:
     # The order of the six is theirs; the sentence must hold plain descent's true error.
-    error = SURFACES[surface][0](_descend(surface, 0.04, start, steps)[-1])
+    least = {"saddle": -0.25}.get(surface, 0)
+    error = SURFACES[surface][0](_descend(surface, 0.04, start or STARTS[surface], steps)[-1]) - least
     return re.compile(f"^After {steps} steps, error above the least: .*SGD {re.escape(_scientific(error))}[,.]")
 
 
@@ -237,6 +238,7 @@ MOVES = {
         Move("key", "slider", "Step", lambda: _optimizers_says(61), key="ArrowRight"),
         Move("drag", "img", "^The valley", lambda: _optimizers_says(60, start=(-0.05, -0.1)), by=(0, 0)),
         Move("mouse", "radio", "Plateau", lambda: _optimizers_says(60, "plateau")),
+        Move("mouse", "radio", "Saddle", lambda: _optimizers_says(60, "saddle")),
         Move("touch", "checkbox", "Momentum", lambda: re.compile("^((?!Momentum).)*$")),
     ],
     "parameters": [
