@@ -71,8 +71,8 @@ def _convolution_says(row: int, col: int) -> str:
 def _geometry_says(output: int = 1, **change: object) -> str:
     arguments = dict(stride=2, padding=1, dilation=1, ceil_mode=False) | change
     count = F.conv_output_size(12, 3, **arguments)
-    places = [(output - 1) * arguments["stride"] + tap + 1 for tap in range(3)]
-    return f"Output {output} of {count} reads places {', '.join(map(str, places))} of the padded input."
+    positions = [(output - 1) * arguments["stride"] + tap + 1 for tap in range(3)]
+    return f"Output {output} of {count} reads positions {', '.join(map(str, positions))} of the padded input."
 
 
 def _pooling_says(right: int, down: int = 0, kind: str = "max") -> str:
@@ -89,7 +89,7 @@ def _pooling_says(right: int, down: int = 0, kind: str = "max") -> str:
     (i, i_far), (o, o_far) = part(x, moved), part(before, after)
     says = f"The shift changes {i} of the input {i_far} and {o} of the output {o_far}."
     if right % 2 or down % 2:
-        says += " It is no multiple of the stride 2, so the output is not even a shifted copy of itself."
+        says += " It is no multiple of the stride 2, so the output need not be a shifted copy of itself."
     return says
 
 
