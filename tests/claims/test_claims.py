@@ -69,6 +69,14 @@ def test_sources_are_in_the_bibliography() -> None:
     assert {key for claim in CLAIMS for key in claim.source} <= entries()
 
 
+def test_the_bibliography_has_each_work_once() -> None:
+    """By its key and by its title."""
+    text = (ROOT / "references.bib").read_text()
+    for kind in (r"^@\w+\{([\w-]+),", r"^\s*title\s*=\s*\{(.+)\},?$"):
+        found = re.findall(kind, text, re.M)
+        assert found and not [each for each, times in Counter(found).items() if times > 1]
+
+
 @pytest.mark.parametrize("slide", SLIDES, ids=lambda slide: slide.name)
 def test_slide_has_its_place_in_the_book(slide: claims.Slide) -> None:
     assert slide.sections and slide.count >= 1 and (slide.title or slide.topic)
