@@ -195,7 +195,7 @@ def _receptive_field_says(name: str, row: int) -> re.Pattern:
     side, field, jump = layer.output_shape[1], layer.receptive_field[0], layer.jump[0]
     return re.compile(
         f"^{name} of AlexNet: {side}×{side} units, each sees {field}×{field} pixels .* {jump} pixels apart[.]"
-        + (" Here the field reaches beyond the image, into the zero padding[.]$" if row == 0 else "$")
+        + (" Here the field reaches beyond the image[.]$" if row == 0 else "$")
     )
 
 
