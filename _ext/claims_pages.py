@@ -24,6 +24,7 @@ div.claim.container { border-left: .3rem solid var(--claim-color, #1f9467); padd
 .claim p { margin-bottom: .4rem; }
 .claim.holds-if { --claim-color: #2a7fc1; }
 .claim.dated { --claim-color: #a55fb5; }
+.claim.not-confirmed { --claim-color: #6b7280; }
 .claim.wrong { --claim-color: #d1691a; }
 .claim summary { cursor: pointer; padding: .2rem 0; }
 @media print { .claims-filter { display: none; } .claim { break-inside: avoid; } }
@@ -95,9 +96,10 @@ def ledger(slides: list[Slide]) -> str:
     )
     hiding = "\n".join(HIDING.format(name=class_name(verdict)) for verdict in VERDICTS)
     lines = [
-        f"Of {len(every)} statements, {counts['holds']} hold, {counts['holds if']} hold under a condition that the "
-        f"slide does not name, {counts['dated']} are dated, and {counts['wrong']} are wrong as stated, {own} of them "
-        f"the lecture's own. {computed} rest on a computation, the other {len(every) - computed} on a source.",
+        f"Of {len(every)} statements, {counts['holds']} hold, {counts['holds if']} hold under a condition that is "
+        f"not named, {counts['dated']} are dated, {counts['not confirmed']} are not confirmed, and "
+        f"{counts['wrong']} are wrong as stated, {own} of them the lecture's own. {computed} rest on a "
+        f"computation, the other {len(every) - computed} on a source.",
         "",
         STYLE % hiding,
         '<fieldset class="claims-filter"><legend>Show</legend>',

@@ -51,8 +51,9 @@ def predict(
     question
         What is asked.
     choices
-        What can be picked, and what is said to someone who picked it. The page shows them in an order that the id
-        draws, so that no place is more often right than another; choices that all begin with a number stay as given.
+        What can be picked, and what is said to someone who picked it. What belongs to the right one is also said to
+        those who picked another: it must not begin with "Yes". The page shows the choices in an order that the id
+        draws, so that no position is more often right than another; choices that all begin with a number stay as given.
     answer
         The right choice's text, or the right number.
     tolerance

@@ -25,6 +25,7 @@ VERDICTS = {
     "holds": "Holds",
     "holds if": "Holds under a condition",
     "dated": "Dated",
+    "not confirmed": "Not confirmed",
     "wrong": "Wrong as stated",
 }
 WHOSE = {

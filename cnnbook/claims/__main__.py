@@ -32,7 +32,7 @@ def main(words: list[str]) -> int:
             good = agrees(found, claim.value)
             failed += not good
             result = f"pass    {claim.value}" if good else f"FAIL    {found}, and the ledger says {claim.value}"
-        print(f"{claim.id:32} {claim.verdict:9} {result}")
+        print(f"{claim.id:32} {claim.verdict:13} {result}")
     counts = Counter(claim.verdict for claim in chosen)
     computed = sum(bool(claim.compute) for claim in chosen)
     print(f"\n{len(chosen)} claims:", ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))

@@ -65,7 +65,7 @@ export function render({ model, el }) {
     keys,
     draw,
     about:
-      "A simple cell answers to a line of its direction in its place. A complex cell answers to the direction wherever the line is.",
+      "A simple cell responds to a line of its direction at its position, a complex cell to the direction wherever in its field the line is.",
   });
   const kind = choice({
     label: "Light",

@@ -67,7 +67,7 @@ def cells(kind: str = "stripes", *, angle: float = 15, shift: float = 0.2, prefe
     simple, complex_ = responses(stimulus(kind, angle, shift), preferred)
     description = (
         f"A simple and a complex cell made for {preferred:g} degrees look at {kind} at {angle:g} degrees, moved by "
-        f"{shift:g} wavelengths: they answer {picture.number(simple)} and {picture.number(complex_)}."
+        f"{shift:g} wavelengths: their responses are {picture.number(simple)} and {picture.number(complex_)}."
     )
     shifts = np.linspace(-1, 1, 41)
     answers = [responses(stimulus(kind, angle, value), preferred) for value in shifts]

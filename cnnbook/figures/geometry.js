@@ -8,7 +8,7 @@ export const LIMITS = { size: [1, 32], kernel: [1, 11], stride: [1, 8], padding:
 export const samePadding = ({ kernel, dilation }) =>
   (span(kernel, dilation) - 1) % 2 ? null : (span(kernel, dilation) - 1) / 2;
 
-// The places of the padded input, from 0, that output `out` reads.
+// The positions in the padded input, from 0, that output `out` reads.
 export const taps = ({ kernel, stride, dilation }, out) => range(kernel).map((tap) => out * stride + tap * dilation);
 
 const NAMES = {
@@ -150,7 +150,7 @@ export function render({ model, el }) {
     drawing.draw(
       width,
       lines.top + count * lines.step + 6,
-      count ? `${count} windows over ${size + 2 * padding} places` : "the kernel does not fit",
+      count ? `${count} windows over ${size + 2 * padding} positions` : "the kernel does not fit",
       hatch,
       words(left, 12, `input ${size}${padding ? `, padded ${size + 2 * padding}` : ""}`, "tick"),
       cells,
@@ -183,18 +183,18 @@ export function render({ model, el }) {
     setAll(notes, {
       text: [
         lost.size
-          ? `Never read (hatched): place${lost.size > 1 ? "s" : ""} ${[...lost].map((place) => place + 1).join(", ")} of the padded input.`
-          : "Every place is read.",
+          ? `Never read (hatched): position${lost.size > 1 ? "s" : ""} ${[...lost].map((place) => place + 1).join(", ")} of the padded input.`
+          : "Every position is read.",
         beyond > 0 ? `Rounding up lets the last window reach ${beyond} beyond the padding.` : "",
         same === null
-          ? `No padding keeps the size here: the span ${span(kernel, dilation)} is even.`
+          ? `At stride 1 no padding on both sides alike keeps the size: the span ${span(kernel, dilation)} is even.`
           : `At stride 1, P = D(F − 1)/2 = ${same} keeps the size.`,
       ]
         .filter(Boolean)
         .join(" "),
     });
     ui.say(
-      `Output ${position + 1} of ${count} reads places ${taps(now, position)
+      `Output ${position + 1} of ${count} reads positions ${taps(now, position)
         .map((place) => place + 1)
         .join(", ")} of the padded input.`,
     );

@@ -40,7 +40,7 @@ def geometry(
     shape = {"size": size, "kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
     state = {**shape, "ceil": ceil, "position": position}
     _check(state)
-    words = f"A window of {kernel} taps, stride {stride}, padding {padding}, dilation {dilation}, over {size} places"
+    words = f"A window of {kernel} taps, stride {stride}, padding {padding}, dilation {dilation}, over {size} positions"
     try:
         count = functional.conv_output_size(size, kernel, stride, padding, dilation, ceil)
     except functional.GeometryError as error:

@@ -58,7 +58,7 @@ export function render({ model, el }) {
     title: "Build an Inception module",
     keys,
     draw,
-    about: "Four branches side by side, their maps stacked. 1×1 convolutions before the large ones make them cheap.",
+    about: "Four branches side by side, their maps stacked. 1×1 convolutions before the large ones can make them cheap.",
   });
   const forms = choice({ label: "Form", options: FORMS, onchange: (form) => ui.set({ form }) });
   const which = select({

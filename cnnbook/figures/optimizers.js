@@ -3,7 +3,8 @@ import { PLOT_STYLE, axes, dot, drag, legend, path, picture } from "./plot.js";
 import { SURFACES, VIEW, contours, errorAt, gradientAt } from "./surfaces.js";
 
 // Each rule is one step: the weights w, their gradient g, what it remembers (changed in place), and its learning
-// rate. The same rules as cnnlib.optim's, with the settings that are written here.
+// rate. The same rules as cnnlib.optim's, under the same names, with the settings that are written here; a title is
+// how the text spells a rule's name.
 const each = (w, step) => w.map((_, index) => step(index));
 const kept = (memory, name) => (memory[name] ??= [0, 0]);
 export const RULES = {
@@ -28,6 +29,7 @@ export const RULES = {
     },
   },
   Adagrad: {
+    title: "AdaGrad",
     rate: 0.3,
     hue: "--hue-4",
     step(w, g, memory, rate) {
@@ -36,6 +38,7 @@ export const RULES = {
     },
   },
   RMSprop: {
+    title: "RMSProp",
     rate: 0.03,
     hue: "--hue-5",
     step(w, g, memory, rate) {
@@ -58,7 +61,9 @@ export const RULES = {
   },
 };
 
-// All the places that a rule visits, the start first; it ends early once it has left every sensible range.
+const titled = (name) => RULES[name].title ?? name;
+
+// All the points that a rule visits, the start first; it ends early once it has left every sensible range.
 export function run(name, { surface, factor, start }, steps) {
   const rule = RULES[name];
   const memory = {};
@@ -80,12 +85,12 @@ export function render({ model, el }) {
     title: "A race of optimisers",
     keys,
     draw,
-    about: "The same start and the same gradients, different rules. Drag the start in the map.",
+    about: "The same surface and the same start, different rules, their rates not tuned. Drag the start in the map.",
   });
   const surfaces = choice({
     label: "Surface",
     options: Object.keys(SURFACES).map((name) => [name, name[0].toUpperCase() + name.slice(1)]),
-    onchange: (surface) => ui.set({ surface }),
+    onchange: (surface) => ui.set({ surface, start: SURFACES[surface].start }),
   });
   const step = slider({
     label: "Step",
@@ -120,9 +125,11 @@ export function render({ model, el }) {
     onchange: (y) => ui.set({ start: [ui.get("start")[0], y] }),
   });
   const names = legend(
-    Object.entries(RULES).map(([name, { hue }]) => [name, hue]),
-    (name, on) =>
-      ui.set({ chosen: Object.keys(RULES).filter((one) => (one === name ? on : ui.get("chosen").includes(one))) }),
+    Object.entries(RULES).map(([name, { hue }]) => [titled(name), hue]),
+    (title, on) =>
+      ui.set({
+        chosen: Object.keys(RULES).filter((one) => (titled(one) === title ? on : ui.get("chosen").includes(one))),
+      }),
   );
   const playButton = button("▶ Play", play);
   const map = picture();
@@ -175,7 +182,7 @@ export function render({ model, el }) {
     factor.update(Math.log2(now.factor));
     across.update(now.start[0]);
     up.update(now.start[1]);
-    names.update(now.chosen);
+    names.update(now.chosen.map(titled));
     const width = ui.half();
     const height = Math.round((width - 46) * 0.75) + 50;
     const frame = [30, 14, width - 16, height - 36];
@@ -203,7 +210,7 @@ export function render({ model, el }) {
     map.draw(
       width,
       height,
-      `The ${now.surface} with the tracks of ${now.chosen.join(", ") || "no optimiser"}`,
+      `The ${now.surface} with the tracks of ${now.chosen.map(titled).join(", ") || "no optimiser"}`,
       clip,
       plane.html,
       `<g clip-path="url(#view)"><path class="faint" d="${lines.data}"/>${tracks.join("")}</g>`,
@@ -252,7 +259,7 @@ export function render({ model, el }) {
       .map(([name, seen]) => [name, errorAt(now.surface, seen[Math.min(now.step, seen.length - 1)]) - least])
       .sort((a, b) => a[1] - b[1]);
     const told = order
-      .map(([name, error]) => `${name} ${Number.isFinite(error) && error < 1e3 ? scientific(error) : "diverged"}`)
+      .map(([name, error]) => `${titled(name)} ${Number.isFinite(error) && error < 1e3 ? scientific(error) : "diverged"}`)
       .join(", ");
     setAll(verdict, { text: `After ${now.step} steps, error above the least: ${told || "nobody runs"}.` });
     ui.say(verdict.textContent);

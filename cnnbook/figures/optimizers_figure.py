@@ -27,7 +27,7 @@ def optimizers(
     surface: str = "valley",
     *,
     chosen: Sequence[str] = RULES,
-    start: tuple[float, float] = (-1.6, 1.0),
+    start: tuple[float, float] | None = None,
     factor: float = 1.0,
     step: int = 60,
 ) -> LiveFigure:
@@ -40,12 +40,14 @@ def optimizers(
     chosen
         Which of SGD, Momentum, Nesterov, Adagrad, RMSprop, Adam run.
     start
-        (x, y).
+        (x, y); None for the surface's own, which on the saddle is almost on the ridge.
     factor
         Multiplies every rule's learning rate.
     step
         How many steps are shown first, up to 200.
     """
+    if start is None:
+        start = surfaces.STARTS.get(surface, (0, 0))  # the check below refuses any other surface
     state = {
         "surface": surface,
         "factor": float(factor),

@@ -1,9 +1,9 @@
 import { button, choice, format, grouped, h, mount, slider } from "./toolkit.js";
 import { PLOT_STYLE, axes, box, picture, words, reachable } from "./plot.js";
 
-// Weights and biases of one layer with `filters` units at every place of a (channels, side, side) input, as many
-// outputs as inputs in space: every unit sees all of the input; every unit its own window; all places share one
-// window a filter. The border is left out of account, as if the windows could reach over it.
+// Weights and biases of one layer with `filters` units at every position of a (channels, side, side) input, as many
+// outputs as inputs in space: every unit sees all of the input; every unit its own window; all positions share
+// one window a filter. The border is left out of account, as if the windows could reach over it.
 export function counts({ side, channels, filters, kernel, bias }) {
   const units = side * side * filters;
   const window = kernel * kernel * channels;
@@ -41,7 +41,7 @@ export function render({ model, el }) {
     keys,
     draw,
     about:
-      "The parameters of one layer: fully connected, locally connected, and with weights shared between all places, as a convolution has them.",
+      "The parameters of one layer: fully connected, locally connected, and with weights shared between all positions, as a convolution has them.",
   });
   const side = slider({
     label: "Image side",
@@ -52,7 +52,7 @@ export function render({ model, el }) {
     onchange: (index) => ui.set({ side: SIDES[index] }),
   });
   const filters = slider({
-    label: "Units at each place (filters)",
+    label: "Units at each position (filters)",
     min: 1,
     max: 256,
     step: 1,
@@ -81,7 +81,7 @@ export function render({ model, el }) {
     ],
     onchange: (value) => ui.set({ bias: value }),
   });
-  const lecture = button("The lecture's image: 1000×1000, 10×10 windows, 1 unit a place", () =>
+  const lecture = button("The lecture's image: 1000×1000, 10×10 windows, 1 unit a position", () =>
     ui.set({ side: 1000, channels: 1, filters: 1, kernel: 10, bias: false }),
   );
   const drawing = picture();

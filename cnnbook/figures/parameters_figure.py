@@ -22,11 +22,11 @@ def parameters(
     Parameters
     ----------
     side
-        Height and width of the image in pixels, from 8 to 1000; the layer has as many places.
+        Height and width of the image in pixels, from 8 to 1000; the layer has as many positions.
     channels
         1 or 3.
     filters
-        Units at each place, from 1 to 256.
+        Units at each position, from 1 to 256.
     kernel
         Height and width of the window that a unit sees where it is connected locally.
     bias

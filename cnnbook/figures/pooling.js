@@ -18,7 +18,7 @@ export function pool(image, { kind, window, stride }) {
   );
 }
 
-// How much a shift changes a map: the share of places with another number, and the size of the change, relative to
+// How much a shift changes a map: the share of positions with another number, and the size of the change, relative to
 // the map.
 export function change(before, after) {
   const [a, b] = [before.flat(), after.flat()];
@@ -150,7 +150,7 @@ export function render({ model, el }) {
       text:
         input.places === 0
           ? "No shift yet: drag the input, or use the sliders."
-          : `The shift changes ${share(input)} of the input ${size(input)} and ${share(output)} of the output ${size(output)}.${uneven ? ` It is no multiple of the stride ${how.stride}, so the output is not even a shifted copy of itself.` : ""}`,
+          : `The shift changes ${share(input)} of the input ${size(input)} and ${share(output)} of the output ${size(output)}.${uneven ? ` It is no multiple of the stride ${how.stride}, so the output need not be a shifted copy of itself.` : ""}`,
     });
     ui.say(verdict.textContent);
   }

@@ -154,7 +154,7 @@ export function render({ model, el }) {
     );
     const beyond = [top, left].some((low) => low < 0 || low + now.field > size);
     setAll(verdict, {
-      text: `${now.name} of ${name}: ${now.size}×${now.size} units, each sees ${now.field}×${now.field} pixels (${format((100 * Math.min(now.field, size)) / size, 0)}% of the side); neighbours are ${now.jump} pixel${now.jump > 1 ? "s" : ""} apart.${beyond ? " Here the field reaches beyond the image, into the zero padding." : ""}`,
+      text: `${now.name} of ${name}: ${now.size}×${now.size} units, each sees ${now.field}×${now.field} pixels (${format((100 * Math.min(now.field, size)) / size, 0)}% of the side); neighbours are ${now.jump} pixel${now.jump > 1 ? "s" : ""} apart.${beyond ? " Here the field reaches beyond the image." : ""}`,
     });
     ui.say(verdict.textContent);
   }

@@ -1,15 +1,26 @@
 import { range } from "./toolkit.js";
 
-// Error surfaces over two weights (x, y): the error E, its gradient, its least value, and the part of the plane that
-// is shown.
+// Error surfaces over two weights (x, y): the error E, its gradient, its least value, where a race starts (on the
+// saddle almost on the ridge, so that plain descent is held up there), and the part of the plane that is shown.
 
 export const SURFACES = {
-  valley: { E: ([x, y]) => (x * x + 20 * y * y) / 2, gradient: ([x, y]) => [x, 20 * y], least: 0 },
-  saddle: { E: ([x, y]) => (x * x - y * y) / 2 + y ** 4 / 4, gradient: ([x, y]) => [x, y ** 3 - y], least: -0.25 },
+  valley: {
+    E: ([x, y]) => (x * x + 20 * y * y) / 2,
+    gradient: ([x, y]) => [x, 20 * y],
+    least: 0,
+    start: [-1.6, 1],
+  },
+  saddle: {
+    E: ([x, y]) => (x * x - y * y) / 2 + y ** 4 / 4,
+    gradient: ([x, y]) => [x, y ** 3 - y],
+    least: -0.25,
+    start: [-1.6, 1e-3],
+  },
   plateau: {
     E: ([x, y]) => 1 - Math.exp(-(x * x + y * y) / 0.72),
     gradient: ([x, y]) => [x, y].map((w) => (w / 0.36) * Math.exp(-(x * x + y * y) / 0.72)),
     least: 0,
+    start: [-1.5, 0.9],
   },
 };
 export const VIEW = { x: [-2, 2], y: [-1.5, 1.5] };

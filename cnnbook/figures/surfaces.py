@@ -9,6 +9,8 @@ from cnnbook.figures import picture
 
 Point = NDArray[np.float64]
 
+# Where a race starts: on the saddle almost on the ridge, so that plain descent is held up at the saddle point.
+STARTS = {"valley": (-1.6, 1.0), "saddle": (-1.6, 1e-3), "plateau": (-1.5, 0.9)}
 VIEW = {"x": (-2.0, 2.0), "y": (-1.5, 1.5)}
 SURFACES: dict[str, tuple[Callable[[Point], float], Callable[[Point], Point]]] = {
     "valley": (lambda w: (w[0] ** 2 + 20 * w[1] ** 2) / 2, lambda w: w * np.array([1.0, 20.0])),

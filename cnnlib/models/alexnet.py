@@ -35,12 +35,13 @@ def alexnet(
     """Return AlexNet; its outputs are logits.
 
     "paper" is the network of 2012 with 60,965,224 parameters: filters 2, 4 and 5 in two groups (one for each of its two
-    GPUs) and local response normalisation. It reads 227x227 images: the paper says 224, but then (224 - 11)/4 + 1 is
-    not the 55 that it gives for conv1. Weights start at N(0, 0.01), biases at 1 where the paper says so.
+    GPUs) and local response normalisation. It reads 227x227 images: the paper says 224, but (224 - 11)/4 + 1, rounded
+    down, is not the 55 that it gives for conv1. Weights start at N(0, 0.01), biases at 1 where the paper says so.
 
-    "torchvision" is the one-column network of Krizhevsky 2014 as torchvision ships it, with 61,100,840 parameters under
-    torchvision's names: no groups, no normalisation, 64/192/384/256/256 filters, dropout before the layers it protects,
-    224x224 images. Weights start by He's rule.
+    "torchvision" is torchvision's, with 61,100,840 parameters under its names: no groups, the filters of Krizhevsky's
+    one-column network (64/192/384/256/256 by his configuration file; the footnote of his paper has 384 in the fourth
+    layer), but without the file's two normalisations; dropout before the layers it protects, 224x224 images. Weights
+    start by He's rule.
 
     For small images, conv1's `stride` can be smaller, and fc6 reads `maps` x `maps` values of each map: with stride 2
     and maps 2, 64x64 images go through maps of 27, 13, 6 and 2 pixels, where the paper's are 55, 27, 13 and 6.
@@ -50,7 +51,7 @@ def alexnet(
     `models.load_weights`.
 
     Raises ValueError for an unknown variant or numbers below 1. Source: Krizhevsky et al. 2012, sections 3 and 5
-    (padding as in Caffe's bvlc_alexnet); Krizhevsky 2014.
+    (padding as in Caffe's bvlc_alexnet); Krizhevsky 2014, and layers/layers-imagenet-1gpu.cfg of his cuda-convnet2.
     """
     if variant not in ("paper", "torchvision"):
         raise ValueError(f'variant must be "paper" or "torchvision", not {variant!r}')

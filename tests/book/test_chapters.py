@@ -13,16 +13,25 @@ import pytest
 import yaml
 
 
-def questions_of(path: Path) -> list[tuple[str, dict]]:
-    """The ids of a notebook's questions, each with the metadata of its cell."""
+def without_magics(source: str) -> str:
+    return re.sub(r"^\s*[%!].*$", "", source, flags=re.M)
+
+
+def calls_of_questions(path: Path) -> list[tuple[ast.Call, dict]]:
+    """A notebook's questions, each with the metadata of its cell."""
     found = []
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type != "code" or "questions.predict(" not in cell.source:
             continue
-        for node in ast.walk(ast.parse(re.sub(r"^\s*[%!].*$", "", cell.source, flags=re.M))):
+        for node in ast.walk(ast.parse(without_magics(cell.source))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("questions.predict"):
-                found.append((ast.literal_eval(node.args[0]), cell.metadata))
+                found.append((node, cell.metadata))
     return found
+
+
+def questions_of(path: Path) -> list[tuple[str, dict]]:
+    """The ids of a notebook's questions, each with the metadata of its cell."""
+    return [(ast.literal_eval(call.args[0]), metadata) for call, metadata in calls_of_questions(path)]
 
 
 def section(markdown: str, title: str) -> str:
@@ -73,6 +82,111 @@ def test_cells_of_questions_are_not_shown(root: Path) -> None:
         if "remove-input" not in metadata.get("tags", []) or not metadata.get("jupyter", {}).get("source_hidden")
     ]
     assert not shown, "\n".join(shown)
+
+
+CONFIRMS = re.compile(r"(yes|right|exactly|correct|indeed|true|so it is|just so)\b[,.:;! ]", re.I)
+
+
+def said_after(call: ast.Call) -> dict[str, str]:
+    """What a question may say to a reader who was wrong, by where it stands, as far as it is written out.
+
+    A wrong choice's explanation follows "Not right."; the right one's and `because` follow every answer.
+    """
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    texts = {"because": given.get("because", ast.Constant(""))}
+    for name in ("choices", "wrong"):
+        table = given.get(name, ast.Dict([], []))
+        texts |= {ast.unparse(key): value for key, value in zip(table.keys, table.values, strict=True)}
+
+    def beginning(node: ast.expr) -> str:
+        match node:
+            case ast.Constant(str(text)):
+                return text
+            case ast.JoinedStr([first, *_]):
+                return beginning(first)
+            case ast.FormattedValue():
+                return "{}"
+        raise AssertionError(f"{ast.unparse(call.args[0])}: write the text {ast.unparse(node)} out as a string")
+
+    return {place: beginning(node) for place, node in texts.items()}
+
+
+def test_what_is_said_after_a_wrong_answer_does_not_confirm_it(root: Path) -> None:
+    """The explanation of the right choice is read by those who picked another: "Yes" would be said to their answer."""
+    confirming = [
+        f"{path.name}: {ast.literal_eval(call.args[0])}, {place}: {text[:60]!r}"
+        for path in sorted((root / "chapters").glob("*.ipynb"))
+        for call, _ in calls_of_questions(path)
+        for place, text in said_after(call).items()
+        if CONFIRMS.match(text)
+    ]
+    assert not confirming, "\n".join(confirming)
+
+
+# ---- what is in view ----
+
+
+def only_asserts(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assert) or (isinstance(node, ast.For | ast.With) and all(map(only_asserts, node.body)))
+
+
+def checks_alone(source: str) -> bool:
+    """Whether most statements are asserts, and the cell neither prints, draws nor defines a function."""
+    body = ast.parse(source).body
+    shows = any(isinstance(node, ast.Expr | ast.FunctionDef) or "print(" in ast.unparse(node) for node in body)
+    return not shows and 2 * sum(map(only_asserts, body)) > len(body)
+
+
+@pytest.mark.parametrize(
+    ("source", "alone"),
+    [
+        ("assert a == 1", True),
+        ("for k in b:\n    assert k\nassert b", True),
+        ("first, second = b\nassert first\nassert second", True),
+        ("y = layer(x)\nz = y + 1\nassert z.all()", False),
+        ("assert a\nprint(a)", False),
+        ("for k in b:\n    assert k\n    print(k)", False),
+        ("assert a\nfigure", False),
+        ("x = 1", False),
+    ],
+)
+def test_cells_that_only_check_are_known(source: str, alone: bool) -> None:
+    assert checks_alone(source) is alone
+
+
+def test_cells_that_only_check_are_folded(root: Path) -> None:
+    """By the tag, or as part of a solution, which is folded as a whole."""
+    shown = []
+    for path in sorted((root / "chapters").glob("*.ipynb")):
+        solution = False
+        for number, cell in enumerate(nbformat.read(path, as_version=4).cells):
+            if cell.cell_type == "markdown":
+                for mark in re.findall(r"\{solution-(start|end)\}", cell.source):
+                    solution = mark == "start"
+            elif cell.cell_type == "code" and not solution and checks_alone(without_magics(cell.source)):
+                if not {"hide-cell", "hide-input", "remove-cell", "remove-input"} & set(cell.metadata.get("tags", [])):
+                    shown.append(f"{path.name}, cell {number}: {cell.source[:60]!r}")
+    assert not shown, "\n".join(shown)
+
+
+def written(path: Path) -> str:
+    """All that a file says: a notebook's cells and the descriptions of its figures, or the text as it is."""
+    if path.suffix != ".ipynb":
+        return path.read_text()
+    return "\n\n".join(
+        f"{cell.source}\n{json.dumps(cell.metadata, ensure_ascii=False)}"
+        for cell in nbformat.read(path, as_version=4).cells
+    )
+
+
+def test_large_numbers_are_powers_of_ten(root: Path) -> None:
+    """10⁹ and 10¹² in prose, code, descriptions, figures and ledger: a "thousand million" has to be read twice."""
+    patterns = ("chapters/*.ipynb", "chapters/*.md", "cnnbook/claims/*.yml", "cnnbook/figures/*.*s", "*.md")
+    patterns += ("cnnbook/figures/*.py",)
+    texts = {path.name: written(path) for pattern in patterns for path in sorted(root.glob(pattern))}
+    spelled = re.compile(r"[^.\n]{,40}\b(?:thousand|million)[\s\"]+(?:mil\b|million|thousand)[^.\n]{,20}")
+    found = [f"{name}: {words}" for name, text in texts.items() for words in spelled.findall(text)]
+    assert not found, "\n".join(found)
 
 
 def test_no_place_among_the_choices_is_the_right_one_too_often(site: Path) -> None:

@@ -17,7 +17,7 @@ from cnnbook import figures
 from cnnbook.figures import cells_figure as cells
 from cnnbook.figures import sketchpad_figure as sketchpad
 from cnnbook.figures.live_figure import source
-from cnnbook.figures.surfaces import SURFACES
+from cnnbook.figures.surfaces import STARTS, SURFACES
 from cnnlib import cost, models
 from cnnlib import functional as F
 from cnnlib.module import Parameter
@@ -71,8 +71,8 @@ def _convolution_says(row: int, col: int) -> str:
 def _geometry_says(output: int = 1, **change: object) -> str:
     arguments = dict(stride=2, padding=1, dilation=1, ceil_mode=False) | change
     count = F.conv_output_size(12, 3, **arguments)
-    places = [(output - 1) * arguments["stride"] + tap + 1 for tap in range(3)]
-    return f"Output {output} of {count} reads places {', '.join(map(str, places))} of the padded input."
+    positions = [(output - 1) * arguments["stride"] + tap + 1 for tap in range(3)]
+    return f"Output {output} of {count} reads positions {', '.join(map(str, positions))} of the padded input."
 
 
 def _pooling_says(right: int, down: int = 0, kind: str = "max") -> str:
@@ -89,7 +89,7 @@ def _pooling_says(right: int, down: int = 0, kind: str = "max") -> str:
     (i, i_far), (o, o_far) = part(x, moved), part(before, after)
     says = f"The shift changes {i} of the input {i_far} and {o} of the output {o_far}."
     if right % 2 or down % 2:
-        says += " It is no multiple of the stride 2, so the output is not even a shifted copy of itself."
+        says += " It is no multiple of the stride 2, so the output need not be a shifted copy of itself."
     return says
 
 
@@ -139,9 +139,10 @@ def _descend(surface: str, rate: float, start: tuple[float, float], steps: int) 
     return np.array(seen)
 
 
-def _optimizers_says(steps: int, surface: str = "valley", start: tuple[float, float] = (-1.6, 1.0)) -> re.Pattern:
+def _optimizers_says(steps: int, surface: str = "valley", start: tuple[float, float] | None = None) -> re.Pattern:
     # The order of the six is theirs; the sentence must hold plain descent's true error.
-    error = SURFACES[surface][0](_descend(surface, 0.04, start, steps)[-1])
+    least = {"saddle": -0.25}.get(surface, 0)
+    error = SURFACES[surface][0](_descend(surface, 0.04, start or STARTS[surface], steps)[-1]) - least
     return re.compile(f"^After {steps} steps, error above the least: .*SGD {re.escape(_scientific(error))}[,.]")
 
 
@@ -194,7 +195,7 @@ def _receptive_field_says(name: str, row: int) -> re.Pattern:
     side, field, jump = layer.output_shape[1], layer.receptive_field[0], layer.jump[0]
     return re.compile(
         f"^{name} of AlexNet: {side}×{side} units, each sees {field}×{field} pixels .* {jump} pixels apart[.]"
-        + (" Here the field reaches beyond the image, into the zero padding[.]$" if row == 0 else "$")
+        + (" Here the field reaches beyond the image[.]$" if row == 0 else "$")
     )
 
 
@@ -237,6 +238,7 @@ MOVES = {
         Move("key", "slider", "Step", lambda: _optimizers_says(61), key="ArrowRight"),
         Move("drag", "img", "^The valley", lambda: _optimizers_says(60, start=(-0.05, -0.1)), by=(0, 0)),
         Move("mouse", "radio", "Plateau", lambda: _optimizers_says(60, "plateau")),
+        Move("mouse", "radio", "Saddle", lambda: _optimizers_says(60, "saddle")),
         Move("touch", "checkbox", "Momentum", lambda: re.compile("^((?!Momentum).)*$")),
     ],
     "parameters": [

@@ -69,6 +69,14 @@ def test_sources_are_in_the_bibliography() -> None:
     assert {key for claim in CLAIMS for key in claim.source} <= entries()
 
 
+def test_the_bibliography_has_each_work_once() -> None:
+    """By its key and by its title."""
+    text = (ROOT / "references.bib").read_text()
+    for kind in (r"^@\w+\{([\w-]+),", r"^\s*title\s*=\s*\{(.+)\},?$"):
+        found = re.findall(kind, text, re.M)
+        assert found and not [each for each, times in Counter(found).items() if times > 1]
+
+
 @pytest.mark.parametrize("slide", SLIDES, ids=lambda slide: slide.name)
 def test_slide_has_its_place_in_the_book(slide: claims.Slide) -> None:
     assert slide.sections and slide.count >= 1 and (slide.title or slide.topic)
@@ -79,6 +87,15 @@ def test_slides_are_the_lectures() -> None:
     """As many as its text has, from the title to the references."""
     assert sum(slide.count for slide in SLIDES) == 54
     assert [SLIDES[0].title, SLIDES[-1].title] == ["Convolutional Neural Networks", "References"]
+
+
+def test_what_was_at_hand_is_said_once_on_both_pages() -> None:
+    """Only the slides' text: said at the top, so that nothing missing in it is held against the slides."""
+    said = {name: text.count("Only text extracted from") for name, text in book_pages().items()}
+    assert {name: times for name, times in said.items() if times} == {"claims": 1, "lecture": 1}
+    for page, mark in (("claims", "<!-- claims -->"), ("lecture", "<!-- slides -->")):
+        before, _ = book_pages()[page].split(mark)
+        assert "\n## " not in before and "Only text extracted from" in before
 
 
 def test_papers_that_the_lecture_names_are_cited() -> None:

@@ -34,7 +34,7 @@ def lab(tmp_path_factory):
         "for name in figures.__all__[1:]:\n"
         "    other = getattr(figures, name)(*[models.lenet().state_dict()] * (name == 'sketchpad'))\n"
         "    display(other, other.widget())",
-        "from cnnlib import questions\n"
+        "from cnnbook import questions\n"
         "questions.predict('live', 'Two and two?', answer=4, wrong={22: 'Side by side.'})",
     ]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}

@@ -12,7 +12,7 @@ from cnnbook.figures import convolution_figure as convolution
 from cnnbook.figures import geometry_figure as geometry
 from cnnbook.figures import ilsvrc_figure as ilsvrc
 from cnnbook.figures import sketchpad_figure as sketchpad
-from cnnbook.figures.surfaces import SURFACES
+from cnnbook.figures.surfaces import STARTS, SURFACES
 from cnnlib import containers, cost, layers, models, optim
 from cnnlib import functional as F
 from cnnlib.models.googlenet import INCEPTION
@@ -251,6 +251,20 @@ def test_surfaces_and_their_gradients(node, surface):
         step = 1e-6 * np.eye(2)
         numeric = [(error(w + one) - error(w - one)) / 2e-6 for one in step]
         np.testing.assert_allclose(slope, numeric, atol=1e-7)
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_a_race_starts_where_its_surface_can_be_seen(node, surface):
+    """On the saddle: where descent is held up at the saddle point, and still leaves it."""
+    (known,) = node("optimizers", [["SURFACES"]])
+    start = figures.optimizers(surface).state["start"]
+    assert start == known[surface]["start"] == list(STARTS[surface])
+    error, _ = SURFACES[surface]
+    (seen,) = node("optimizers", [["run", "SGD", dict(surface=surface, factor=1, start=start), 400]])
+    held_up = [step for step, w in enumerate(seen) if np.linalg.norm(w) < 0.1]
+    assert error(np.array(seen[-1])) < error(np.array(start)) - 0.02
+    if surface == "saddle":
+        assert held_up and error(np.array(seen[-1])) == pytest.approx(-0.25)
 
 
 RULES = {
