@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jupyter_client.manager import KernelManager
 from myst_nb.core import render, utils
 from nbclient import NotebookClient
 from nbformat import NotebookNode
@@ -40,6 +41,11 @@ def keep_no_widget_state(client: NotebookClient) -> None:
     """Don't store what widgets a notebook made: no page shows one, and MyST-NB would write them all into it."""
 
 
+def encrypt_what_kernels_send() -> None:
+    """Let kernels and the build talk in cipher where a kernel can: otherwise each warns that it doesn't."""
+    KernelManager.transport_encryption.default_value = "auto"
+
+
 def mark_references_as_list_items(context: dict) -> None:
     """Give the bibliography's entries the role that items of a list have; docutils' own was withdrawn from ARIA."""
     context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
@@ -54,6 +60,7 @@ def drop_icon_script(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     keep_citation_backends()
+    encrypt_what_kernels_send()
     render.coalesce_streams = coalesce_streams
     NotebookClient.set_widgets_metadata = keep_no_widget_state
     app.connect("config-inited", lambda app, config: drop_thebe(app))

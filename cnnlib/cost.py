@@ -68,8 +68,8 @@ class _Ledger(Visitor):
 
     def layer(self, layer: Layer, x: _Point) -> _Point:
         shape, multiply_adds, window = layer.trace(x.shape)
-        field = tuple(x.field[a] + (window.extent[a] - 1) * x.jump[a] for a in (0, 1))
-        jump = tuple(x.jump[a] * window.stride[a] for a in (0, 1))
+        down, right = (x.field[a] + (window.extent[a] - 1) * x.jump[a] for a in (0, 1))
+        field, jump = (down, right), (x.jump[0] * window.stride[0], x.jump[1] * window.stride[1])
         parameters = sum(prod(parameter.shape) for parameter in layer.parameters())
         kind = type(layer).__name__
         self.rows.append(Cost(self.name, kind, shape, parameters, multiply_adds, field, jump, window.unread))
@@ -77,7 +77,7 @@ class _Ledger(Visitor):
 
     def concat(self, x: _Point, branches: Sequence[_Point]) -> _Point:
         shape = (sum(end.shape[0] for end in branches), *branches[0].shape[1:])
-        field = tuple(max(end.field[a] for end in branches) for a in (0, 1))
+        field = max(end.field[0] for end in branches), max(end.field[1] for end in branches)
         jump = branches[0].jump
         self.rows.append(Cost(self.name, "Concat", shape, 0, 0, field, jump, (0, 0)))
         return _Point(shape, field, jump)

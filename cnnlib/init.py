@@ -20,7 +20,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def uniform(rng: "np.random.Generator", shape: tuple[int, ...], dtype: str, bound: float) -> np.ndarray:
     """Draw from U(-bound, bound)."""
-    return (rng.random(shape, dtype) * 2 - 1) * np.dtype(dtype).type(bound)
+    return (rng.random(shape, np.dtype(dtype)) * 2 - 1) * np.dtype(dtype).type(bound)
 
 
 def uniform_fan_in(rng: "np.random.Generator", shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -40,14 +40,14 @@ def xavier_uniform(rng: "np.random.Generator", shape: tuple[int, ...], dtype: st
 
 def kaiming_normal(rng: "np.random.Generator", shape: tuple[int, ...], dtype: str) -> np.ndarray:
     r"""Draw from :math:`N(0, 2/F)` for fan in F, which suits ReLU. Source: He et al. 2015."""
-    return rng.standard_normal(shape, dtype) * np.dtype(dtype).type(sqrt(2 / fans(shape)[0]))
+    return rng.standard_normal(shape, np.dtype(dtype)) * np.dtype(dtype).type(sqrt(2 / fans(shape)[0]))
 
 
 def normal(std: float) -> Initializer:
     r"""Return an initializer that draws from :math:`N(0, \text{std}^2)`. AlexNet's is normal(0.01)."""
 
     def draw(rng: "np.random.Generator", shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        return rng.standard_normal(shape, dtype) * np.dtype(dtype).type(std)
+        return rng.standard_normal(shape, np.dtype(dtype)) * np.dtype(dtype).type(std)
 
     return draw
 

@@ -138,8 +138,12 @@ class Conv2d(_Weighted):
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self._draw(shape, out_channels, bias, dtype, rng, init)
 
+    def window(self, shape: Shape) -> Window:
+        """Return where the kernel stands on an input of (C, H, W)."""
+        return Window(_positions(shape), self.kernel_size, self.stride, self.padding, self.dilation)
+
     def trace(self, shape: Shape) -> Trace:
-        window = Window(_positions(shape), self.kernel_size, self.stride, self.padding, self.dilation)
+        window = self.window(shape)
         outputs, depth = self.weight.shape[:2]
         y_shape = _slide(self, depth * self.groups, outputs, shape, window)
         return Trace(y_shape, prod(window.outputs) * prod(self.weight.shape), window)

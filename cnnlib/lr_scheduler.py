@@ -183,5 +183,5 @@ class ReduceLROnPlateau:
 
 
 def _check_epochs(name: str, value: Any, least: int = 1) -> None:
-    if not (isinstance(value, Real) and value >= least):
+    if not (isinstance(value, Real) and float(value) >= least):
         raise ValueError(f"{name} is a number of epochs, at least {least}, not {value!r}")

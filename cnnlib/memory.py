@@ -128,7 +128,7 @@ def explain(predicted: Memory, measured: Memory) -> str:
             f"What layers keep against their outputs: {', '.join(named)}. Negative: the output is not needed, or is "
             "the array that a neighbour keeps; positive: more than the output is kept, such as winners or denominators."
         )
-    if measured.peak is None:
+    if measured.peak is None or measured.allocated is None:
         lines.append("Counted are the arrays that are kept, not what operations allocate and free meanwhile.")
     else:
         forward = predicted.total - predicted.gradients - predicted.optimizer

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable
 from functools import partial, singledispatch, update_wrapper
-from typing import Any
+from typing import Any, overload
 
 from cnnlib.arrays import library
 
@@ -34,7 +34,11 @@ class operation:  # noqa: N801  (used as a decorator)
         """Run the kernel for the array's type, or the reference."""
         return self._for(array)(array, *args, **kwargs)
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Callable[..., Any]:
+    @overload
+    def __get__(self, instance: None, owner: type) -> "operation": ...
+    @overload
+    def __get__(self, instance: Any, owner: type | None = None) -> Callable[..., Any]: ...
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else partial(self._of, instance)
 
     def _of(self, instance: Any, array: Any, *args: Any, **kwargs: Any) -> Any:

@@ -449,10 +449,10 @@ def _count_step(w: Array, state: dict[str, Array]) -> int:
 
 def check_at_least_zero(name: str, value: Any) -> None:
     """Raise ValueError unless `value` is a finite number of at least 0."""
-    if not (isinstance(value, Real) and 0 <= value < math.inf):
+    if not (isinstance(value, Real) and 0 <= float(value) < math.inf):
         raise ValueError(f"{name} must be a number of at least 0, not {value!r}")
 
 
 def _check_fraction(name: str, value: Any) -> None:
-    if not (isinstance(value, Real) and 0 <= value < 1):
+    if not (isinstance(value, Real) and 0 <= float(value) < 1):
         raise ValueError(f"{name} is the share of a running mean that is kept: 0 <= {name} < 1, not {value!r}")

@@ -421,8 +421,7 @@ def _backward(layer: Layer, dy: Array, cache: Any, x_shape: tuple[int, ...], rul
     if isinstance(layer, MaxPool2d):
         return F.max_unpool2d(dy, cache)[0]
     if isinstance(layer, Conv2d):
-        window = layer.trace(x_shape[1:]).window
-        geometry = (layer.stride, layer.padding, window.remainder, layer.groups, layer.dilation)
+        geometry = (layer.stride, layer.padding, layer.window(x_shape[1:]).remainder, layer.groups, layer.dilation)
         return F.conv_transpose2d(dy, layer.weight.data, None, *geometry)[0]
     kept = [(parameter, parameter.grad) for parameter in layer.parameters()]
     try:

@@ -63,7 +63,8 @@ def arrays(data: Data, root: Path | None, download: bool, size: int) -> datasets
         return datasets.digits()
     if data is Data.shapes:
         return datasets.shapes(size)
-    return LOAD[data](download=download, say=_say, **({} if root is None else {"root": root}))
+    options: dict[str, Any] = {} if root is None else {"root": root}
+    return LOAD[data](download=download, say=_say, **options)
 
 
 def photographs(

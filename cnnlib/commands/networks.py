@@ -59,7 +59,7 @@ NETWORKS = {
     "googlenet-torchvision": _photographs(partial(models.googlenet, "torchvision"), recipes.TORCHVISION),
 }
 
-Network = StrEnum("Network", {name.replace("-", "_"): name for name in NETWORKS})
+Network = StrEnum("Network", {name.replace("-", "_"): name for name in NETWORKS})  # type: ignore[misc]
 
 
 def build(

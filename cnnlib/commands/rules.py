@@ -67,7 +67,7 @@ def rule_settings(
 
 def make_optimizer(parameters: list[Parameter], settings: dict[str, Any]) -> Optimizer:
     """Return the optimizer of these settings. SGD's momentum is Nesterov's, in torch's form."""
-    options = {name: settings[name] for name in ("lr", "momentum", "weight_decay") if name in settings}
+    options: dict[str, Any] = {name: settings[name] for name in ("lr", "momentum", "weight_decay") if name in settings}
     if settings["optimizer"] == "sgd":
         options["nesterov"] = options["momentum"] > 0
     return RULES[Rule(settings["optimizer"])](parameters, **options)

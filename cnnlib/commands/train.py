@@ -191,7 +191,7 @@ def train(
             **rate,
             **loaded.settings,
         }
-        logs = [CSVLog(log)] if log and first else []
+        logs: list[CSVLog | TensorBoardLog] = [CSVLog(log)] if log and first else []
         logs += [TensorBoardLog(tensorboard)] if tensorboard and first else []
         for one in logs:
             at_end.callback(one.close)

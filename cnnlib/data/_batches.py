@@ -1,7 +1,7 @@
 """Batches by index: one draw of an order, and slices of it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -58,25 +58,24 @@ def batches(
     augmentation without `rng`.
     """
     count = len(dataset.labels)
-    in_memory = isinstance(dataset, Dataset)
-    if in_memory and len(dataset.images) != count:
+    if isinstance(dataset, Dataset) and len(dataset.images) != count:
         raise ValueError(f"each image has one label, but there are {len(dataset.images)} images and {count} labels")
     if batch_size < 1 or count == 0:
         raise ValueError(f"cannot make batches of {batch_size} from {count} images")
-    if augment is not None and (rng is None or not in_memory):
+    if augment is not None and (rng is None or not isinstance(dataset, Dataset)):
         raise ValueError("an augmentation of a batch draws at random: give rng too, and images in memory")
     order = np.arange(count) if rng is None else rng.permutation(count)
     chosen = [order[first : first + batch_size] for first in range(0, count, batch_size)]
     rank, size = part
-    if not in_memory:
-        rngs = rng and [own.spawn(len(numbers)) for own, numbers in zip(rng.spawn(len(chosen)), chosen, strict=True)]
-        yield from dataset.read(
-            [_part(numbers, rank, size) for numbers in chosen[start:]],
-            rngs and [_part(own, rank, size) for own in rngs[start:]],
-        )
+    if not isinstance(dataset, Dataset):
+        rngs = None
+        if rng is not None:
+            own = [one.spawn(len(numbers)) for one, numbers in zip(rng.spawn(len(chosen)), chosen, strict=True)]
+            rngs = [_part(some, rank, size) for some in own[start:]]
+        yield from dataset.read([_part(numbers, rank, size) for numbers in chosen[start:]], rngs)
         return
     for k, numbers in enumerate(chosen):
-        if augment is not None:  # of the whole batch, so that the parts are those of the same batch
+        if augment is not None and rng is not None:  # of the whole batch, so that the parts are those of the same batch
             images = augment(dataset.images[numbers], rng)  # and of those left out, so that the draws are the same
             if k >= start:
                 yield Dataset(_part(images, rank, size), _part(dataset.labels[numbers], rank, size))
@@ -85,7 +84,7 @@ def batches(
             yield Dataset(dataset.images[numbers], dataset.labels[numbers])
 
 
-def _part(values: Sequence, k: int, n: int) -> Sequence:
+def _part(values: Any, k: int, n: int) -> Any:
     """Return the k-th of n pieces of about the same size."""
     return values[len(values) * k // n : len(values) * (k + 1) // n]
 

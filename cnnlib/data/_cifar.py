@@ -73,8 +73,9 @@ def _unpacked(archive: Path) -> dict[str, bytes]:
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 name = Path(member.name).name
-                if member.isfile() and name in _TRAIN + _TEST:
-                    contents[name] = tar.extractfile(member).read()
+                file = tar.extractfile(member) if name in _TRAIN + _TEST else None
+                if file is not None:  # a folder of that name is none
+                    contents[name] = file.read()
             while tar.fileobj.read(1 << 20):  # to the end, where gzip's checksum is
                 pass
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:

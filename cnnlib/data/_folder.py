@@ -81,9 +81,11 @@ class View:
             cut = np.stack([self._scale(_cut(square, top, left, self.size)) for top, left in corners])
             return np.concatenate([cut, cut[..., ::-1]])
         if self.augment == "crop":
-            pixels = _cut(_square(image, self.resize), *rng.integers(0, margin + 1, 2), self.size)
+            top, left = rng.integers(0, margin + 1, 2)
+            pixels = _cut(_square(image, self.resize), top, left, self.size)
         else:
-            pixels = _resized(image, self.size, _random_box(*image.size, rng))
+            width, height = image.size
+            pixels = _resized(image, self.size, _random_box(width, height, rng))
         pixels = pixels[:, ::-1] if rng.random() < 0.5 else pixels
         return self._scale(pixels, None if self.noise is None else self.noise.draw(rng))
 

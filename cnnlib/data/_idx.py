@@ -146,7 +146,7 @@ def _read(
         folder = root
     parts = []
     for images_file, labels_file in (source.train, source.test):
-        images, labels = idx(_path(folder, images_file)), idx(_path(folder, labels_file))
+        images, labels = (idx(_path(folder, file) or folder / file.name) for file in (images_file, labels_file))
         bytes_only = images.dtype == labels.dtype == np.uint8
         if not bytes_only or images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
             raise DataFileError(

@@ -30,7 +30,7 @@ def pair(name: str, value: int | tuple[int, int], minimum: int) -> Pair:
     """
     if type(value) is int and value >= minimum:  # what nearly every call brings
         return value, value
-    values = (value, value) if _is_int(value) else value
+    values: Any = (value, value) if _is_int(value) else value
     if not (isinstance(values, (tuple, list)) and len(values) == 2 and all(_is_int(v) for v in values)):
         raise TypeError(f"{name} must be an int or a pair of ints (vertical, horizontal), not {value!r}")
     if min(values) < minimum:

@@ -1,7 +1,7 @@
 """Losses: one number that says how wrong the outputs are, averaged over the batch."""
 
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank, library, namespace
 from cnnlib.operation import operation
@@ -137,7 +137,7 @@ def mse_loss_backward(dy: float | Array, cache: Array) -> Array:
     return cache * (2 * dy / prod(cache.shape))
 
 
-def _check_labels(xp: object, logits: Array, labels: Array) -> None:
+def _check_labels(xp: Any, logits: Array, labels: Array) -> None:
     if not hasattr(labels, "dtype") or library(labels) != library(logits):
         raise TypeError(
             f"logits and labels must be from one library: logits are from {library(logits)}, labels are "

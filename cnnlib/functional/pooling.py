@@ -21,7 +21,7 @@ def pool_window(
     kernel_size = pair("kernel_size", kernel_size, 1)
     stride = kernel_size if stride is None else pair("stride", stride, 1)
     padding, dilation = pair("padding", padding, 0), pair("dilation", dilation, 1)
-    given = {"kernel_size": kernel_size, "padding": padding, "dilation": dilation}
+    given: dict[str, Any] = {"kernel_size": kernel_size, "padding": padding, "dilation": dilation}
     try:
         return _stand(tuple(x.shape[2:]), stride, ceil_mode, **given)
     except GeometryError as error:
@@ -41,7 +41,7 @@ def _stand(size: Pair, stride: Pair, ceil_mode: bool, kernel_size: Pair, padding
     return window_on(size, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def _stands(*args: Any, **given: Pair) -> bool:
+def _stands(*args: Any, **given: Any) -> bool:
     try:
         _stand(*args, **given)
     except GeometryError:

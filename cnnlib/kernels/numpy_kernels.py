@@ -9,7 +9,7 @@ arithmetic) and never leave this module.
 
 import threading
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ _scratch = threading.local()
 def _buffer(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Return an uninitialised array that the next call with this name will use again."""
     size, key = int(np.prod(shape)), (name, dtype)
-    buffers = _scratch.__dict__
+    buffers: dict[Any, np.ndarray] = _scratch.__dict__
     if key not in buffers or buffers[key].size < size:
         buffers[key] = np.empty(size, dtype)
     return buffers[key][:size].reshape(shape)
@@ -66,10 +66,10 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tupl
     dx = np.empty(maps.shape, x.dtype) if need_dx else None
     for channels, filters in _groups(weight, groups):
         _weight_gradient(_frame(maps[:, channels], window.padding), delta[:, filters], window, out=dweight[filters])
-        if need_dx:
+        if dx is not None:
             _input_gradient(delta[:, filters], weight[filters], window, out=dx[:, channels])
     dbias = _matrix(delta).sum(axis=(0, 2)) if has_bias else None
-    return (_images(dx) if need_dx else None), dweight, dbias
+    return (None if dx is None else _images(dx)), dweight, dbias
 
 
 def _is_batch_last(x: Array) -> bool:
@@ -137,7 +137,8 @@ def _input_gradient(delta: Array, weight: Array, window: Window, out: Array) -> 
     if _is_plain_product(window):
         np.matmul(spread, _matrix(delta), out=_matrix(out))
         return
-    reach = tuple(window.dilation[a] * (window.kernel_size[a] - 1) - window.padding[a] for a in (0, 1))
+    down, right = (window.extent[a] - 1 - window.padding[a] for a in (0, 1))
+    reach = (down, right)
     if C >= 16 and _by_rows(weight.shape[0], window) and min(reach) >= 0:
         # with stride 1, what a pixel gets is a correlation of delta with the kernel turned round
         turned = np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))

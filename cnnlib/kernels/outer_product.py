@@ -1,6 +1,5 @@
 """The gradient of a wide fully connected layer's weight, which training need never store."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -42,8 +41,8 @@ class OuterProduct(torch.Tensor):
         return self._stored
 
     @classmethod
-    def __torch_dispatch__(
-        cls, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """Run an operation of torch on the products themselves."""
         kwargs, parameters = kwargs or {}, func._schema.arguments
@@ -56,7 +55,7 @@ class OuterProduct(torch.Tensor):
         """Return the product as a NumPy array."""
         return self.store().numpy(force=force)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self) -> str:  # type: ignore[override]
         return f"OuterProduct(delta={tuple(self.delta.shape)}, x={tuple(self.x.shape)})"
 
 

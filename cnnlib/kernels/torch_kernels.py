@@ -311,7 +311,7 @@ def sgd_update_all(rule: SGD, like: Array, moves: Sequence[Move]) -> None:
 
 def _update_by_factors(rule: SGD, w: Array, g: Array, state: dict[str, Array]) -> bool:
     """Make the step of a weight whose gradient is a product, which is then never stored; return whether that was so."""
-    b = state.get("momentum_buffer")
+    b: Any = state.get("momentum_buffer")
     if not isinstance(g, OuterProduct) or g.is_stored or g.dtype != w.dtype or (rule.momentum and b is None):
         return False
     delta, decay = g.delta.T, rule.weight_decay

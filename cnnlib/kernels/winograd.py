@@ -249,4 +249,5 @@ def _pixels(a: Array) -> Array:
 
 @lru_cache(maxsize=2)
 def _matrices(dtype: torch.dtype) -> tuple[Array, Array, Array]:
-    return tuple(torch.tensor(matrix, dtype=dtype) for matrix in (A_T, B_T, G))
+    a_t, b_t, g = (torch.tensor(matrix, dtype=dtype) for matrix in (A_T, B_T, G))
+    return a_t, b_t, g

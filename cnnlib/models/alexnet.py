@@ -1,6 +1,7 @@
 """AlexNet: ImageNet, 2012."""
 
 import os
+from typing import Any
 
 from cnnlib.containers import Sequential
 from cnnlib.init import kaiming_normal, normal
@@ -100,7 +101,8 @@ def _paper(
         fc8=Linear(hidden, num_classes, **drawn),
     )
     for name in ("conv2", "conv4", "conv5", "fc6", "fc7"):
-        network[name].bias.data[:] = 1  # section 5: so that the ReLUs have positive inputs from the start
+        weighted: Any = network[name]
+        weighted.bias.data[:] = 1  # section 5: so that the ReLUs have positive inputs from the start
     return network
 
 

@@ -1,6 +1,7 @@
 """VGGNet: depth by stacks of 3x3 filters, 2014."""
 
 import os
+from typing import Any
 
 from cnnlib.containers import Sequential
 from cnnlib.init import kaiming_normal
@@ -90,21 +91,21 @@ def vgg(
     return network
 
 
-def vgg11(num_classes: int = 1000, in_channels: int = 3, **options: object) -> Sequential:
+def vgg11(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> Sequential:
     """Return configuration A. See `vgg`."""
     return vgg("A", num_classes, in_channels, **options)
 
 
-def vgg13(num_classes: int = 1000, in_channels: int = 3, **options: object) -> Sequential:
+def vgg13(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> Sequential:
     """Return configuration B. See `vgg`."""
     return vgg("B", num_classes, in_channels, **options)
 
 
-def vgg16(num_classes: int = 1000, in_channels: int = 3, **options: object) -> Sequential:
+def vgg16(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> Sequential:
     """Return configuration D. See `vgg`."""
     return vgg("D", num_classes, in_channels, **options)
 
 
-def vgg19(num_classes: int = 1000, in_channels: int = 3, **options: object) -> Sequential:
+def vgg19(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> Sequential:
     """Return configuration E. See `vgg`."""
     return vgg("E", num_classes, in_channels, **options)

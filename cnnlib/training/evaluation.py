@@ -26,7 +26,7 @@ def evaluate(
     The processes of a `world` share each batch; `on_batch` is called after each.
     """
     device, criterion = model.device, criterion or model.criterion()
-    losses, right, seen = 0.0, 0, 0
+    losses = right = seen = 0.0
     with model.evaluating():
         for images, labels in batches(dataset, batch_size, part=world.part):
             if len(labels):

@@ -94,9 +94,10 @@ def fit(
         if isinstance(scheduler, LRScheduler):
             scheduler.step(number)
         learned = run.learn(train, number)
-        tested = (None, None) if test is None else run.test(test, number, learned)
+        test_loss, test_accuracy = (None, None) if test is None else run.test(test, number, learned)
         rate, loss, accuracy = optimizer.lr, learned.loss / learned.seen, learned.right / learned.seen
-        epoch = Epoch(number + 1, rate, loss, accuracy, *tested, time.perf_counter() - run.started)
+        seconds = time.perf_counter() - run.started
+        epoch = Epoch(number + 1, rate, loss, accuracy, test_loss, test_accuracy, seconds)
         history.epochs.append(epoch)
         if isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step(_watched(epoch))
@@ -209,7 +210,7 @@ class _Step:
                 outputs = self.arithmetic.loss_inputs(self.model(self.arithmetic.lower(x)))
                 loss = float(self.criterion(outputs, targets)) * len(labels)
                 right = int((self.criterion.predict(outputs) == targets).sum())
-            loss, right, seen, stop = self.world.sum(loss, right, len(labels), stop)
+            loss, right, seen, wishes = self.world.sum(loss, right, len(labels), stop)
             if not math.isfinite(loss):
                 if not np.isfinite(images).all():
                     raise ValueError(f"the loss became {loss} {place}: images of it hold NaN or infinite values")
@@ -227,7 +228,7 @@ class _Step:
         if seen:
             self.optimizer.step()
         sums = (so_far.batches + 1, so_far.loss + loss, so_far.right + right, so_far.seen + seen)
-        return UnderWay(*sums), bool(stop)
+        return UnderWay(*sums), bool(wishes)
 
 
 def _watched(epoch: Epoch) -> float:
