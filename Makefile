@@ -10,7 +10,7 @@ WORKERS ?= 2
 # Nothing of the caller's Python reaches .venv.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS
 
-.PHONY: help book serve slides pdf lite test release lint bench lock clean distclean python system
+.PHONY: help book serve slides pdf lite test check release lint bench lock clean distclean python system
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,11 @@ release: book  ## write the problem sets' releases, and check that no answer lea
 	@rm -rf _build/wheel
 	@.venv/bin/python -m pip wheel . --quiet --no-deps --no-build-isolation --wheel-dir _build/wheel
 	@.venv/bin/python -m autograder check --in _build/html --in _build/wheel/cnnlib-*.whl
+
+check: python  ## for every change: style, types, and the tests that need no browser, sandbox, book or minute
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests -m "not (slow or browser or book or sandbox)" -q -n $(WORKERS)
 
 lint: python  ## check the style of code and notebooks
 	@.venv/bin/ruff check .

@@ -23,6 +23,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+NEEDS = {"page": "browser", "browser": "browser", "context": "browser", "site": "book"}
+"""Fixtures, and the marker of what they need."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by what it needs, so that `make check` can leave out what takes long."""
+    for item in items:
+        for fixture in NEEDS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(NEEDS[fixture])
+        if "autograder" in item.path.parts:
+            item.add_marker("sandbox")
+
+
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

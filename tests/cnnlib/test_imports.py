@@ -118,6 +118,25 @@ def test_the_rules_have_no_circle(package):
         rest = {part: others for part, others in rest.items() if part not in free}
 
 
+def drawing():
+    """The rooms of cnnlib as a graph: an arrow for each allowed import that no longer way implies."""
+    below = BELOW["cnnlib"]
+
+    def reached(part):
+        return below[part].union(*(reached(other) for other in below[part]))
+
+    lines = ["graph BT"]
+    for part, others in below.items():
+        direct = sorted(other for other in others if not any(other in reached(way) for way in others - {other}))
+        lines += [f"  {part} --> {other}" for other in direct] or [f"  {part}"]
+    return "\n".join(lines)
+
+
+def test_contributing_draws_the_rooms():
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"<!-- rooms -->\n```mermaid\n{drawing()}\n```\n" in guide, f"CONTRIBUTING should draw:\n{drawing()}"
+
+
 def test_only_the_torch_kernels_load_torch():
     found = {name: {module.split(".")[0] for module, _ in imported(path)} for name, path in sources().items()}
     allowed = LAZY_TORCH | {f"kernels/{name}.py" for name in ("outer_product", "torch_kernels", "winograd")}
