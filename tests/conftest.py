@@ -34,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(NEEDS[fixture])
         if "autograder" in item.path.parts:
             item.add_marker("sandbox")
+        if not item.get_closest_marker("spread"):  # a file's tests share what it has set up
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 CHROMIUM_FLAGS = [
