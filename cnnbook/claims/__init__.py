@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 import cnnlib
-from cnnbook.figures.ilsvrc_figure import ROWS as ILSVRC
+from cnnbook.ilsvrc_results import ROWS as ILSVRC
 from cnnlib import cost, data, init, layers, lr_scheduler, models, optim
 from cnnlib import functional as F
 from cnnlib.module import Parameter

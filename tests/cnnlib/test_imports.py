@@ -35,12 +35,13 @@ BELOW = {
         "recipes": set(),
     },
     "cnnbook": {
-        "figures": {"cnnlib"},
+        "ilsvrc_results": set(),
+        "figures": {"cnnlib", "ilsvrc_results"},
         "questions": {"figures"},
         "plotting": set(),
         "controls": {"plotting"},
         "pretrained": {"cnnlib"},
-        "claims": {"cnnlib", "figures"},
+        "claims": {"cnnlib", "ilsvrc_results"},
         "race": {"cnnlib", "pretrained"},
     },
 }
