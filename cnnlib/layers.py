@@ -73,6 +73,13 @@ def _positions(shape: Shape) -> Pair:
     return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
 
 
+def _size(layer: Layer, shape: Shape) -> Pair:
+    """Return (H, W) of maps (C, H, W), which features are not."""
+    if len(shape) != 3:
+        raise ValueError(f"this layer reads maps (C, H, W), but gets {shape}: {layer!r}")
+    return shape[1], shape[2]
+
+
 def _slide(layer: Layer, inputs: int, outputs: int, shape: Shape, window: Window) -> Shape:
     """Return the shape that a window makes of (inputs, H, W)."""
     if shape[0] != inputs:
@@ -140,7 +147,7 @@ class Conv2d(_Weighted):
 
     def window(self, shape: Shape) -> Window:
         """Return where the kernel stands on an input of (C, H, W)."""
-        return Window(_positions(shape), self.kernel_size, self.stride, self.padding, self.dilation)
+        return Window(_size(self, shape), self.kernel_size, self.stride, self.padding, self.dilation)
 
     def trace(self, shape: Shape) -> Trace:
         window = self.window(shape)
@@ -187,7 +194,7 @@ class SparseConv2d(_Weighted):
         self.weight = Parameter(np.concatenate(filters))
 
     def trace(self, shape: Shape) -> Trace:
-        window = Window(_positions(shape), self.kernel_size)
+        window = Window(_size(self, shape), self.kernel_size)
         return Trace((len(self.table), *window.outputs), prod(window.outputs) * prod(self.weight.shape), window)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
@@ -246,7 +253,7 @@ class MaxPool2d(Layer):
 
     def trace(self, shape: Shape) -> Trace:
         given = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
-        window = Window(_positions(shape), *given)
+        window = Window(_size(self, shape), *given)
         return Trace((shape[0], *window.outputs), 0, window)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
@@ -274,7 +281,7 @@ class AvgPool2d(Layer):
         self.count_include_pad = count_include_pad
 
     def trace(self, shape: Shape) -> Trace:
-        window = Window(_positions(shape), self.kernel_size, self.stride, self.padding, ceil_mode=self.ceil_mode)
+        window = Window(_size(self, shape), self.kernel_size, self.stride, self.padding, ceil_mode=self.ceil_mode)
         return Trace((shape[0], *window.outputs), 0, window)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
@@ -287,9 +294,10 @@ class AvgPool2d(Layer):
 class ReLU(Elementwise):
     """Rectifier. See `functional.relu`.
 
-    With `inplace` it writes over what it is given, forward and backward: an array less each time. That is for a layer
-    behind one that neither keeps nor shares its output, and before one whose gradients are its own; the models use it
-    behind convolutions, fully connected layers and batch normalisation.
+    With `inplace` it writes over what it is given, forward and backward: an array less each time. The models use it
+    behind convolutions, fully connected layers and batch normalisation, which don't need their outputs again. It must
+    not be the first layer of a network or of a branch, nor stand behind a part that feeds a head: others read what it
+    is given there.
     """
 
     def __init__(self, inplace: bool = False) -> None:
@@ -357,7 +365,7 @@ class AdaptiveAvgPool2d(Layer):
         self.output_size = pair("output_size", output_size, 1)
 
     def trace(self, shape: Shape) -> Trace:
-        return Trace((shape[0], *self.output_size), 0, AdaptiveWindows(_positions(shape), self.output_size))
+        return Trace((shape[0], *self.output_size), 0, AdaptiveWindows(_size(self, shape), self.output_size))
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         return F.adaptive_avg_pool2d(x, self.output_size)
@@ -381,7 +389,7 @@ class Subsample2d(Layer):
         self.bias = Parameter(np.zeros(channels, dtype))
 
     def trace(self, shape: Shape) -> Trace:
-        window, channels = Window(_positions(shape), self.kernel_size, self.kernel_size), self.weight.shape[0]
+        window, channels = Window(_size(self, shape), self.kernel_size, self.kernel_size), self.weight.shape[0]
         return Trace(_slide(self, channels, channels, shape, window), 0, window)
 
     def forward(self, x: Array) -> tuple[Array, Any]:

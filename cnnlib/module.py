@@ -58,7 +58,8 @@ class Module:
     def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
         """Return the gradient for the input of the last forward pass, and add those for the parameters.
 
-        With `need_input_grad` False the input's gradient is left out where that saves work, and None is returned.
+        With `need_input_grad` False the input's gradient may be left out, where that saves work: None is returned then.
+        `dy` may be written over by a `ReLU(inplace=True)` at the end: give a copy of what is needed again.
         """
         raise NotImplementedError
 
@@ -74,8 +75,8 @@ class Module:
         A module of one's own that is made of others leads him as `Sequential` and `Concat` do.
         """
         raise TypeError(
-            f"{type(self).__name__} doesn't say how its parts follow each other: give it a method walk(x, visitor), as "
-            "containers.Sequential and containers.Concat have"
+            f"{type(self).__name__} doesn't say how its parts follow each other: give it methods walk(x, visitor) and "
+            "before(name), as containers.Sequential and containers.Concat have"
         )
 
     def before(self, name: str) -> list["Module"]:
@@ -88,8 +89,8 @@ class Module:
 
     @property
     def device(self) -> str:
-        """Where the parameters are, as `to` takes it: "numpy", "cpu", "cuda:0"; "numpy" where there are none."""
-        first = next((parameter.data for parameter in self.parameters()), None)
+        """Where parameters and buffers are, as `to` takes it: "numpy", "cpu", "cuda:0"; "numpy" if there are none."""
+        first = next(iter(self.state_dict().values()), None)
         return "numpy" if first is None or library(first) == "numpy" else str(first.device)
 
     def modules(self) -> Iterator["Module"]:

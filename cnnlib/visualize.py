@@ -265,7 +265,7 @@ def occlusion(
     columns = F.conv_output_size(image.shape[2], width, right)
     original = np.asarray(move(image, "numpy"))
     places = [(r * down, q * right) for r in range(rows) for q in range(columns)]
-    answers: list[np.ndarray] = []
+    answers, scores = list[np.ndarray](), model.criterion().scores
     with model.evaluating():
         for first in range(0, len(places), batch_size):
             some = places[first : first + batch_size]
@@ -273,7 +273,7 @@ def occlusion(
             for k, (top, left) in enumerate(some):
                 covered[k, :, top : top + height, left : left + width] = fill
             outputs = model(_to_model(model, covered))
-            values = answer(outputs) if callable(answer) else _probability(outputs, answer)
+            values = answer(outputs) if callable(answer) else _probability(scores(outputs), answer)
             answers.append(np.asarray(move(values, "numpy")))
     return np.concatenate(answers).reshape(rows, columns)
 

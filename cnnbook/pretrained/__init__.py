@@ -1,6 +1,6 @@
 """Trained networks that come with the package: small ones, each with a model card of how it was made.
 
->>> from cnnlib import pretrained
+>>> from cnnbook import pretrained
 >>> network = pretrained.load("lenet-digits")
 >>> pretrained.card("lenet-digits").accuracy > 0.97
 True
@@ -74,7 +74,7 @@ def load(name: str, device: str = "numpy") -> Module:
     """
     arrays = _read(name)
     found = _card(arrays.pop("card"))
-    network = _BUILD[found.network](**found.options)
+    network = _BUILD[found.network](seed=None, **found.options)
     for key, array in network.state_dict().items():
         if key.endswith(".num_batches_tracked"):  # nothing depends on it
             arrays.setdefault(key, array)

@@ -215,7 +215,8 @@ class AdaptiveWindows(NamedTuple):
     @property
     def extent(self) -> Pair:
         """The most rows and columns that one of them can need."""
-        return tuple(-(-self.size[a] // self.outputs[a]) for a in (0, 1))  # type: ignore[return-value]
+        spans = [[self.span(a, p) for p in range(self.outputs[a])] for a in (0, 1)]
+        return tuple(max(end - first for first, end in of_axis) for of_axis in spans)  # type: ignore[return-value]
 
     @property
     def stride(self) -> Pair:

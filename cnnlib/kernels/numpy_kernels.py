@@ -223,7 +223,7 @@ def relu(x: Array, inplace: bool = False) -> tuple[Array, Array]:
 @F.relu_backward.kernel(np.ndarray)
 def relu_backward(dy: Array, cache: Array, inplace: bool = False) -> Array:
     check_gradient(dy, cache.shape, cache)
-    return np.multiply(dy, cache > 0, out=dy if inplace else None)
+    return np.multiply(dy, cache > 0, out=dy if inplace and dy.flags.writeable else None)
 
 
 @F.tanh_backward.kernel(np.ndarray)

@@ -2,7 +2,6 @@
 
 from typing import Any, Self
 
-import numpy as np
 import torch
 
 
@@ -51,12 +50,35 @@ class OuterProduct(torch.Tensor):
         named = {p.name: _ordinary(kwargs[p.name], p.alias_info is not None) for p in parameters if p.name in kwargs}
         return func(*positional, **named)
 
-    def numpy(self, *, force: bool = False) -> np.ndarray:
-        """Return the product as a NumPy array."""
-        return self.store().numpy(force=force)
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return repr(self.array())
 
-    def __repr__(self) -> str:  # type: ignore[override]
-        return f"OuterProduct(delta={tuple(self.delta.shape)}, x={tuple(self.x.shape)})"
+    @property
+    def data(self) -> torch.Tensor:
+        """The stored product: torch's back door to a tensor's memory."""
+        return self.store()
+
+    @data.setter
+    def data(self, data: torch.Tensor) -> None:
+        self.store().data = data
+
+
+def _past_dispatch(name: str) -> Any:
+    """Return the tensor's method of that name, called on the stored product."""
+
+    def method(self: OuterProduct, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.store(), name)(*args, **kwargs)
+
+    return method
+
+
+# What torch doesn't dispatch: it reads a tensor's memory itself.
+PAST_DISPATCH = (
+    "numpy", "__array__", "tolist", "__dlpack__", "data_ptr", "storage", "untyped_storage", "_typed_storage",
+    "share_memory_", "apply_", "map_", "__deepcopy__", "__reduce_ex__",
+)  # fmt: skip
+for _name in PAST_DISPATCH:
+    setattr(OuterProduct, _name, _past_dispatch(_name))
 
 
 def _ordinary(value: Any, shared: bool) -> Any:

@@ -255,7 +255,7 @@ def relu(x: Array, inplace: bool = False) -> tuple[Array, Array]:
 @F.relu_backward.kernel(torch.Tensor)
 def relu_backward(dy: Array, cache: Array, inplace: bool = False) -> Array:
     check_gradient(dy, tuple(cache.shape), cache)
-    if inplace:
+    if inplace and 0 not in dy.stride():  # one place for many values can't hold their gradients
         return _aten.threshold_backward.grad_input(dy, cache, 0, grad_input=dy)
     return _aten.threshold_backward(dy, cache, 0)
 

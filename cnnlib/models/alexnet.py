@@ -47,9 +47,9 @@ def alexnet(
     For small images, conv1's `stride` can be smaller, and fc6 reads `maps` x `maps` values of each map: with stride 2
     and maps 2, 64x64 images go through maps of 27, 13, 6 and 2 pixels, where the paper's are 55, 27, 13 and 6.
 
-    `width` multiplies the channels and the hidden units; `seed` draws the weights (None leaves them undrawn, at 0), or
-    `weights` is a file of them (a path or a URL, such as torchvision's alexnet-owt-7be5be79.pth), see
-    `models.load_weights`.
+    `width` multiplies the channels and the hidden units; `seed` draws the weights (None leaves them undrawn, at 0, but
+    for those biases), or `weights` is a file of them (a path or a URL, such as torchvision's
+    alexnet-owt-7be5be79.pth), see `models.load_weights`.
 
     Raises ValueError for an unknown variant or numbers below 1. Source: Krizhevsky et al. 2012, sections 3 and 5
     (padding as in Caffe's bvlc_alexnet); Krizhevsky 2014, and layers/layers-imagenet-1gpu.cfg of his cuda-convnet2.

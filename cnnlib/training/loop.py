@@ -29,7 +29,7 @@ class InterruptedRunError(Exception):
 class Callbacks:
     """What a run calls: with the history that a resumed run has, after every batch and epoch, and whether to stop.
 
-    `should_stop` is asked after every batch.
+    `should_stop` is asked at every batch, which is still learned from before the run stops.
     """
 
     on_start: Callable[[History], None] = lambda history: None

@@ -67,6 +67,7 @@ def test_adaptive_windows_share_out_the_input(size, outputs):
         spans = [windows.span(axis, p) for p in range(outputs[axis])]
         assert spans[0][0] == 0 and spans[-1][1] == size[axis]
         assert set().union(*(range(*span) for span in spans)) == set(range(size[axis]))
+        assert windows.extent[axis] == max(end - first for first, end in spans)
     whole = windows.sees(Box(0, 0, *outputs))
     assert whole == (0, 0, *size)
 

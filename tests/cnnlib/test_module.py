@@ -474,3 +474,20 @@ def test_weights_can_be_left_undrawn(build):
     shapes = {name: array.shape for name, array in drawn.state_dict().items()}
     assert {name: array.shape for name, array in undrawn.state_dict().items()} == shapes
     assert not any(array.any() for name, array in undrawn.state_dict().items() if array.ndim > 1)
+
+
+def test_in_place_needs_a_gradient_that_can_be_written(device):
+    """One place for many values, as of an expanded array, can't hold their gradients."""
+    model = Sequential(layers.Conv2d(2, 3, 3, dtype="float64"), layers.ReLU(inplace=True)).to(device)
+    x = batch(device)[0]
+    y = model(x)
+    one = move(np.broadcast_to(np.ones(()), tuple(y.shape)), device) if device == "numpy" else y[:1, :1, :1, :1] * 0 + 1
+    dx = model.backward(one if device == "numpy" else one.expand(y.shape))
+    model(x)
+    np.testing.assert_array_equal(numpy(dx), numpy(model.backward(y * 0 + 1)))
+
+
+def test_costs_refuse_what_can_not_run():
+    for part in (layers.Conv2d(5, 3, 1), layers.MaxPool2d(1), layers.AdaptiveAvgPool2d(1)):
+        with pytest.raises(ValueError, match=r"reads maps \(C, H, W\), but gets \(5,\)"):
+            cost.table(Sequential(layers.Flatten(), part), (5, 1, 1))

@@ -1,7 +1,12 @@
 """The gradient of a wide fully connected layer: a product that need not be stored, and acts as if it were."""
 
+import copy
+import io
+import pickle
+
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from cnnlib import functional as F
@@ -113,3 +118,48 @@ def test_autograd_follows_a_gradient_that_it_is_asked_to():
     _, dweight, _ = F.linear_backward(torch.ones(2, 20, dtype=torch.float64), cache)
     (second,) = torch.autograd.grad(dweight.sum(), x)
     torch.testing.assert_close(second, torch.full_like(x, 20))
+
+
+READS = {
+    "NumPy by DLPack": lambda g: np.from_dlpack(g),
+    "torch by DLPack": lambda g: torch.from_dlpack(g).numpy(),
+    "a list": lambda g: np.array(g.tolist()),
+    "a deep copy": lambda g: copy.deepcopy(g).numpy(),
+    "pickle": lambda g: pickle.loads(pickle.dumps(g)).numpy(),
+    "torch.save": lambda g: torch.load(saved(g), weights_only=True).numpy(),
+    "safetensors": lambda g: safetensors.torch.load(safetensors.torch.save({"g": g}))["g"].numpy(),
+    "its data": lambda g: g.data.numpy(),
+}
+
+
+def saved(tensor):
+    file = io.BytesIO()
+    torch.save(tensor, file)
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_what_reads_memory_itself_reads_the_gradient(read):
+    delta, x = factors()
+    np.testing.assert_array_equal(read(OuterProduct(delta, x)), (delta.T @ x).numpy())
+
+
+def test_what_writes_to_memory_itself_is_what_the_step_uses():
+    product = OuterProduct(*factors())
+    expected = product.array().clone()
+    assert str(product) == str(expected)
+    torch.from_dlpack(product).mul_(2)
+    torch.testing.assert_close(torch.clone(product), 2 * expected)
+    product.apply_(lambda value: value + 1)
+    torch.testing.assert_close(torch.clone(product), 2 * expected + 1)
+    product.data = torch.zeros_like(expected)
+    assert product.is_stored and not torch.clone(product).any() and product.data_ptr()
+
+
+def test_a_network_is_copied_with_its_gradients():
+    layer = layers.Linear(30, 20, dtype="float64").to("cpu")
+    layer(torch.ones(2, 30, dtype=torch.float64))
+    layer.backward(torch.ones(2, 20, dtype=torch.float64))
+    twin = copy.deepcopy(layer)
+    assert torch.equal(twin.weight.grad, torch.clone(layer.weight.grad)) and twin.weight.grad is not layer.weight.grad
