@@ -63,6 +63,8 @@ class Controls:
                 raise ValueError(f"{name} is {default!r} by default, which its control {choices[name]!r} can't show")
             control.description = name.replace("_", " ")
             control.style.description_width = "8em"
+            if control.has_trait("continuous_update"):
+                control.continuous_update = False  # a drag asks for one picture, not for a queue of them
 
     def __repr__(self) -> str:
         return f"Controls of {', '.join(control.description for control in self._controls())}. {self.still!r}"
