@@ -231,6 +231,12 @@ class AdaptiveWindows(NamedTuple):
         size, outputs = self.size[axis], self.outputs[axis]
         return p * size // outputs, -(-(p + 1) * size // outputs)
 
+    def boxes(self) -> Iterator[tuple[int, int, slice, slice]]:
+        """Yield (p, q, rows, columns) for each window: output (p, q) sees `x[..., rows, columns]`."""
+        for p in range(self.outputs[0]):
+            for q in range(self.outputs[1]):
+                yield p, q, slice(*self.span(0, p)), slice(*self.span(1, q))
+
     def sees(self, box: Box) -> Box:
         """Return which part of the input a box of outputs is computed from."""
         starts = [self.span(a, box[a])[0] for a in (0, 1)]
