@@ -233,7 +233,7 @@ def _masked(values: Array, mask: Array, out: Array | None = None) -> Array:
     """
     bits = np.dtype(f"i{values.itemsize}")
     product = np.multiply(values.view(bits), mask, out=None if out is None else out.view(bits))
-    return product.view(values.dtype)
+    return product.view(values.dtype) if out is None else out
 
 
 @F.tanh_backward.kernel(np.ndarray)
