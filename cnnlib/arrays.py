@@ -62,6 +62,19 @@ def widened(array: Array) -> Array:
     return namespace(array).astype(array, namespace(array).float32) if name in ("float16", "bfloat16") else array
 
 
+def all_finite(array: Array) -> bool:
+    """Whether a sum of all values is finite: then each of them is. Only huge ones can be finite themselves if not.
+
+    A fast form that a value of infinity or NaN would lead astray asks this, and leaves the array to another one. An
+    array without values, as on torch's device "meta", counts as finite.
+    """
+    if str(array.device) == "meta":
+        return True
+    xp = namespace(array)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(xp.isfinite(xp.sum(array)))
+
+
 def as_on(array: Array, like: Array) -> Array:
     """Return a copy of `array` with the dtype, library and device of `like`."""
     values = np.array(move(array, "numpy"))

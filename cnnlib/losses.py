@@ -34,8 +34,14 @@ class Criterion(_Loss):
         return outputs
 
     def predict(self, outputs: Any) -> Array:
-        """Return the numbers of the likeliest classes, (N,)."""
-        return self.scores(outputs).argmax(1)
+        """Return the numbers of the likeliest classes, (N,): of equals the lowest, and -1 where a score is NaN.
+
+        `training.top_k` ranks by the same rule.
+        """
+        scores = self.scores(outputs)
+        xp = namespace(scores)
+        best = xp.argmax(scores, axis=1)
+        return xp.where(xp.any(xp.isnan(scores), axis=1), xp.full_like(best, -1), best)
 
 
 class CrossEntropyLoss(Criterion):

@@ -13,11 +13,16 @@ from cnnlib.optim import Optimizer, check_at_least_zero
 
 
 class LRScheduler:
-    """A rule that gives the learning rate of each epoch, from the one that the optimizer started with."""
+    """A rule that gives the learning rate of each epoch, from the one that the optimizer started with.
+
+    Schedules of one optimizer share that rate, as in torch: it is the optimizer's when the first of them is made.
+    """
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.base_lr = optimizer.lr
+        if optimizer.initial_lr is None:
+            optimizer.initial_lr = optimizer.lr
+        self.base_lr = optimizer.initial_lr
         self.epoch = 0
         self.optimizer.lr = self.lr(0)
 
@@ -121,10 +126,6 @@ class SequentialLR(LRScheduler):
                 f"not {milestones}"
             )
         self.schedulers, self.milestones = list(schedulers), list(milestones)
-        # each of them has changed the rate by being made; the first knows the one before
-        optimizer.lr = schedulers[0].base_lr
-        for scheduler in schedulers:
-            scheduler.base_lr = optimizer.lr
         super().__init__(optimizer)
 
     def lr(self, epoch: int) -> float:

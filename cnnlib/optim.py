@@ -38,6 +38,8 @@ class Optimizer:
 
     slots: ClassVar[tuple[str, ...]] = ()
     """Names of the arrays that are remembered for each parameter."""
+    initial_lr: float | None = None
+    """The rate that schedules count from: `lr` when the first of them was made."""
 
     def __init__(self, parameters: Iterable[Parameter], lr: float, weight_decay: float = 0.0) -> None:
         if not isinstance(parameters, Iterable):
@@ -190,7 +192,7 @@ class Momentum(Optimizer):
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
         v = state.get("velocity")
         if v is None:
-            v = state["velocity"] = w * 0
+            v = state["velocity"] = namespace(w).zeros_like(w)  # w * 0 would not be 0 of an infinite w
         v *= self.momentum
         v -= self.lr * (g + self.weight_decay * w if self.weight_decay else g)
         w += v
@@ -232,7 +234,7 @@ class Nesterov(Optimizer):
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
         v = state.get("velocity")
         if v is None:
-            v = state["velocity"] = w * 0
+            v = state["velocity"] = namespace(w).zeros_like(w)
         w -= self.momentum * v  # back from the look-ahead point
         v *= self.momentum
         v -= self.lr * g
@@ -274,7 +276,7 @@ class Adagrad(Optimizer):
             g = g + self.weight_decay * w
         G = state.get("sum")
         if G is None:
-            G = state["sum"] = w * 0 + self.initial_accumulator_value
+            G = state["sum"] = namespace(w).full_like(w, self.initial_accumulator_value)
         G += g * g
         w -= self.lr / (1 + (t - 1) * self.lr_decay) * g / (namespace(w).sqrt(G) + self.eps)
 
@@ -285,7 +287,7 @@ class RMSprop(Optimizer):
     .. math::
         s_t = \alpha s_{t-1} + (1 - \alpha)\, g_t^2, \qquad w_t = w_{t-1} - \frac{\eta}{\sqrt{s_t} + \epsilon}\, g_t
 
-    `centered` takes the square of the running mean of g off; `momentum` moves by
+    `centered` takes the square of the running mean of g off, down to 0; `momentum` moves by
     :math:`b_t = \mu b_{t-1} + g_t/(\sqrt{s_t} + \epsilon)` instead. torch's default :math:`\alpha` is 0.99;
     in the lecture that proposed the rule it was 0.9. Source: Tieleman & Hinton 2012, lecture 6e.
     """
@@ -314,12 +316,12 @@ class RMSprop(Optimizer):
         s = _running_mean(state, "square_avg", g * g, self.alpha)
         if self.centered:
             mean = _running_mean(state, "grad_avg", g, self.alpha)
-            s = s - mean * mean
+            s = namespace(w).clip(s - mean * mean, 0, None)  # rounding can make it negative
         g = g / (namespace(w).sqrt(s) + self.eps)
         if self.momentum:
             b = state.get("momentum_buffer")
             if b is None:
-                b = state["momentum_buffer"] = g * 0
+                b = state["momentum_buffer"] = namespace(w).zeros_like(g)
             b *= self.momentum
             b += g
             g = b
@@ -360,7 +362,7 @@ class Adadelta(Optimizer):
         s = _running_mean(state, "square_avg", g * g, self.rho)
         D = state.get("acc_delta")
         if D is None:
-            D = state["acc_delta"] = g * 0
+            D = state["acc_delta"] = xp.zeros_like(g)
         d = xp.sqrt(D + self.eps) / xp.sqrt(s + self.eps) * g
         _running_mean(state, "acc_delta", d * d, self.rho)
         w -= self.lr * d
@@ -434,7 +436,7 @@ def _running_mean(state: dict[str, Array], slot: str, value: Array, keep: float)
     """Move a running mean in place: keep * mean + (1 - keep) * value, from 0."""
     mean = state.get(slot)
     if mean is None:
-        mean = state[slot] = value * 0
+        mean = state[slot] = namespace(value).zeros_like(value)
     mean *= keep
     mean += (1 - keep) * value
     return mean

@@ -5,14 +5,13 @@ import { range } from "./toolkit.js";
 // Rows that a kernel of `kernel` taps, `dilation` apart, spans.
 export const span = (kernel, dilation) => dilation * (kernel - 1) + 1;
 
-// floor((size + 2 padding - span) / stride) + 1; 0 where the kernel does not fit. `ceil` rounds up instead, but never
-// starts a window beyond the input and its left padding (torch's rule).
+// floor((size + 2 padding - span) / stride) + 1; 0 where the kernel does not fit. `ceil` rounds up instead, so that the
+// last window, even the only one, may hang over, but never starts one beyond the input and its left padding (torch's
+// rule).
 export function outputSize({ size, kernel, stride, padding, dilation, ceil = false }) {
   const free = size + 2 * padding - span(kernel, dilation);
-  if (free < 0) return 0;
-  if (!ceil) return Math.floor(free / stride) + 1;
-  const count = Math.ceil(free / stride) + 1;
-  return (count - 1) * stride >= size + padding ? count - 1 : count;
+  const count = Math.max(0, (ceil ? Math.ceil(free / stride) : Math.floor(free / stride)) + 1);
+  return ceil && (count - 1) * stride >= size + padding ? count - 1 : count;
 }
 
 // Which rows of the padded input no output position reads.
@@ -45,7 +44,8 @@ export function sizeRule({ size, kernel, stride, padding, dilation, ceil = false
   const [open, shut] = ceil ? "⌈⌉" : "⌊⌋";
   const free = size + 2 * padding - span(kernel, dilation);
   const rule = `${open}(W + 2P − D(F − 1) − 1) / S${shut} + 1 = ${open}(${size} + 2·${padding} − ${dilation}·${kernel - 1} − 1) / ${stride}${shut} + 1`;
-  return free < 0
-    ? `${rule}: −${-free} is negative, no output`
-    : `${rule} = ${open}${free} / ${stride}${shut} + 1 = `;
+  const room = String(free).replace("-", "−");
+  return outputSize({ size, kernel, stride, padding, dilation, ceil }) === 0
+    ? `${rule}: ${room} is negative, no output`
+    : `${rule} = ${open}${room} / ${stride}${shut} + 1 = `;
 }

@@ -25,11 +25,11 @@ def relu(x: Array, inplace: bool = False) -> tuple[Array, Array]:
 def relu_backward(dy: Array, cache: Array, inplace: bool = False) -> Array:
     r"""Return :math:`\partial L/\partial x = [y > 0]\, \partial L/\partial y`, with `inplace` written over dy.
 
-    The gradient at 0 is 0, as in torch.
+    The gradient at 0 is 0, as in torch, and at NaN :math:`\partial L/\partial y`.
     """
     check_gradient(dy, cache.shape, cache)
     xp = namespace(dy)
-    dx = xp.where(cache > 0, dy, xp.zeros_like(dy))
+    dx = xp.where(cache <= 0, xp.zeros_like(dy), dy)
     if inplace:
         dy[...] = dx
         dx = dy

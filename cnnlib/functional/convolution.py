@@ -8,7 +8,7 @@ G groups.
 
 from typing import NamedTuple
 
-from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank, namespace
+from cnnlib.arrays import Array, all_finite, check_arrays, check_gradient, check_rank, namespace
 from cnnlib.functional.geometry import Pair, Window, pad, pair, window_on
 from cnnlib.operation import operation
 
@@ -80,7 +80,9 @@ def conv2d(
     .. math::
         y_{n,o,p,q} = b_o + \sum_{c,i,j} w_{o,c,i,j}\; \tilde x_{n,\,c,\,pS + iD,\,qS + jD}
 
-    where :math:`\tilde x` is x framed by P rows and columns of zeros, S the stride and D the dilation.
+    where :math:`\tilde x` is x framed by P rows and columns of zeros, S the stride and D the dilation. Whether an
+    infinite or NaN weight makes NaN of such a zero, or passes it over, depends on the engine and on the sizes, as in
+    torch; so it is of an infinite gradient in `conv2d_backward`.
 
     Parameters
     ----------
@@ -294,6 +296,8 @@ def sparse_conv2d(
     for k, (o, c) in enumerate(links):
         dense[o, c, ...] = weight[k, ...]
     y, cache = conv2d(x, dense, bias)
+    if not all_finite(y):  # the zeros of `dense` hand 0 * inf to filters that don't read it
+        y = xp.concat([conv2d(*_of_filter(x, weight, bias, links, o))[0] for o in range(len(table))], axis=1)
     return y, SparseConv2dCache(cache, links)
 
 
@@ -304,7 +308,25 @@ def sparse_conv2d_backward(
     """Return dx, dweight and dbias: of the dense gradient, only what belongs to a connection."""
     dx, dense, dbias = conv2d_backward(dy, cache.dense, need_dx)
     xp = namespace(dense)
+    if need_dx and not all_finite(dx):
+        x, weight = cache.dense.x, xp.stack([cache.dense.weight[o, c, ...] for o, c in cache.links], axis=0)
+        dx = xp.zeros_like(x)
+        for o in range(dy.shape[1]):
+            _, of_one = conv2d(*_of_filter(x, weight, None, cache.links, o))
+            asked, _, _ = conv2d_backward(dy[:, o : o + 1, ...], of_one)
+            for k, c in enumerate([c for filter, c in cache.links if filter == o]):
+                dx[:, c, ...] += asked[:, k, ...]
     return dx, xp.stack([dense[o, c, ...] for o, c in cache.links], axis=0), dbias
+
+
+def _of_filter(
+    x: Array, weight: Array, bias: Array | None, links: list[tuple[int, int]], o: int
+) -> tuple[Array, Array, Array | None]:
+    """Return the channels that filter o reads, its kernels as a weight, and its bias."""
+    xp = namespace(x)
+    maps = xp.stack([x[:, c, ...] for filter, c in links if filter == o], axis=1)
+    kernels = xp.stack([weight[k, ...] for k, (filter, _) in enumerate(links) if filter == o], axis=0)
+    return maps, xp.expand_dims(kernels, axis=0), None if bias is None else bias[o : o + 1]
 
 
 def _nearest_divisor(number: int, wanted: int) -> int:

@@ -16,6 +16,7 @@ def dropout(
 
     In evaluation, x is returned as it is. Krizhevsky et al. 2012 do not divide in training but halve the outputs at
     test time, which has the same mean. `rng` draws the mask, the same one on every engine; it is needed in training.
+    An infinite value that is dropped gives NaN, as in torch.
 
     Raises ValueError for a p outside 0 to 1, or without `rng`. Source: Srivastava et al. 2014; arguments and defaults
     of torch.nn.functional.dropout.

@@ -46,8 +46,8 @@ def conv_output_size(
     .. math:: \left\lfloor \frac{W + 2P - D(F-1) - 1}{S} \right\rfloor + 1
 
     for input size W, kernel size F, stride S, padding P on both sides and dilation D, all in pixels. The floor means
-    that a remainder is left unread at the far edge; `ceil_mode` rounds up instead, but never starts a window beyond the
-    input and its left padding (torch's rule).
+    that a remainder is left unread at the far edge; `ceil_mode` rounds up instead, so that a last window, even the only
+    one, may hang over by up to S - 1, but never starts beyond the input and its left padding (torch's rule).
 
     Raises
     ------
@@ -62,17 +62,16 @@ def conv_output_size(
             raise ValueError(f"{name} must be at least {int(name != 'padding')}, not {value}")
     extent = dilation * (kernel_size - 1) + 1
     room = size + 2 * padding - extent
-    if room < 0:
+    outputs = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
+    if outputs < 1:
+        over = f", and ceil_mode lets it hang over by stride-1 = {stride - 1} at most" if ceil_mode else ""
         raise GeometryError(
             f"The window must fit into the padded input: it spans dilation*(kernel_size-1)+1 = "
             f"{dilation}*({kernel_size}-1)+1 = {extent}, but the input offers size+2*padding = "
-            f"{size}+2*{padding} = {size + 2 * padding}.",
+            f"{size}+2*{padding} = {size + 2 * padding}{over}.",
             _what_fits(size, kernel_size, padding, dilation),
         )
-    if not ceil_mode:
-        return room // stride + 1
-    outputs = -(-room // stride) + 1
-    if (outputs - 1) * stride >= size + padding:
+    if ceil_mode and (outputs - 1) * stride >= size + padding:
         outputs -= 1
     return outputs
 
@@ -232,6 +231,12 @@ class AdaptiveWindows(NamedTuple):
         """Return the first row (or column) of window p, and the one behind its last."""
         size, outputs = self.size[axis], self.outputs[axis]
         return p * size // outputs, -(-(p + 1) * size // outputs)
+
+    def boxes(self) -> Iterator[tuple[int, int, slice, slice]]:
+        """Yield (p, q, rows, columns) for each window: output (p, q) sees `x[..., rows, columns]`."""
+        for p in range(self.outputs[0]):
+            for q in range(self.outputs[1]):
+                yield p, q, slice(*self.span(0, p)), slice(*self.span(1, q))
 
     def sees(self, box: Box) -> Box:
         """Return which part of the input a box of outputs is computed from."""

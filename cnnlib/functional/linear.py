@@ -3,7 +3,7 @@
 from math import prod
 from typing import NamedTuple
 
-from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank, namespace
+from cnnlib.arrays import Array, all_finite, check_arrays, check_gradient, check_rank, namespace
 from cnnlib.operation import operation
 
 
@@ -110,6 +110,9 @@ def rbf_backward(dy: Array, cache: RBFCache) -> tuple[Array, Array]:
     xp = namespace(dy)
     dx = 2 * (xp.sum(dy, axis=1, keepdims=True) * x - dy @ weight)
     dweight = 2 * (xp.reshape(xp.sum(dy, axis=0), (-1, 1)) * weight - dy.T @ x)
+    if not (all_finite(dx) and all_finite(dweight)):  # a sum of differences is no difference of infinite sums
+        asked = 2 * xp.expand_dims(dy, axis=2) * (xp.expand_dims(x, axis=1) - xp.expand_dims(weight, axis=0))
+        dx, dweight = xp.sum(asked, axis=1), -xp.sum(asked, axis=0)
     return dx, dweight
 
 

@@ -95,9 +95,10 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, CrossEntropyCach
     log_probabilities, _ = log_softmax(logits, dim=1)
     labels = xp.astype(labels, xp.int64)  # a byte could not number the classes beyond 255
     classes = xp.arange(logits.shape[1], dtype=labels.dtype, device=logits.device)
-    chosen = xp.astype(xp.expand_dims(labels, axis=1) == classes, logits.dtype)  # one-hot: (N, K)
-    loss = -xp.sum(chosen * log_probabilities) / logits.shape[0]
-    return loss, CrossEntropyCache(log_probabilities, chosen)
+    chosen = xp.expand_dims(labels, axis=1) == classes  # (N, K)
+    # not a product: a wrong class of probability 0 would make it 0 * -inf
+    loss = -xp.sum(xp.where(chosen, log_probabilities, xp.zeros_like(log_probabilities))) / logits.shape[0]
+    return loss, CrossEntropyCache(log_probabilities, xp.astype(chosen, logits.dtype))
 
 
 @operation

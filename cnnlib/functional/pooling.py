@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from cnnlib.arrays import Array, check_arrays, check_gradient, check_rank, namespace
+from cnnlib.arrays import Array, all_finite, check_arrays, check_gradient, check_rank, namespace
 from cnnlib.functional.geometry import AdaptiveWindows, GeometryError, Pair, Window, pad, pair, window_on
 from cnnlib.operation import operation
 
@@ -50,7 +50,10 @@ def _stands(*args: Any, **given: Any) -> bool:
 
 
 class MaxPool2dCache(NamedTuple):
-    """The winning tap of each window, as its number i*kw + j, and the shape to send gradients back to."""
+    """The winning tap of each window, as its number i*kw + j, and the shape to send gradients back to.
+
+    A window that stands on padding alone has no winner: -1.
+    """
 
     winner: Array
     window: Window
@@ -95,16 +98,15 @@ def max_pool2d(
     window = pool_window(x, kernel_size, stride, padding, dilation, ceil_mode)
     xp = namespace(x)
     framed = pad(xp, x, window.padding, window.beyond, value=-xp.inf)
-    y, winner = None, None
+    inside = pad(xp, xp.ones(x.shape[2:], dtype=xp.bool, device=x.device), window.padding, window.beyond, value=False)
+    y = xp.full((*x.shape[:2], *window.outputs), -xp.inf, dtype=x.dtype, device=x.device)
+    winner = xp.full(y.shape, -1, dtype=xp.int32, device=x.device)
     for i, j, rows, columns in window.taps():
         seen, tap = framed[..., rows, columns], i * window.kernel_size[1] + j
-        if y is None:
-            y, winner = seen, xp.full(seen.shape, tap, dtype=xp.int32, device=x.device)
-        else:
-            wins = (seen > y) | xp.isnan(seen)  # a NaN is handed on, not hidden
-            y = xp.where(wins, seen, y)
-            winner = xp.where(wins, xp.asarray(tap, dtype=xp.int32, device=x.device), winner)
-    y = xp.asarray(y, copy=True)  # with a 1x1 window, y would still be a view of x
+        # a NaN is handed on, not hidden; where all is minus infinity, the first that is no padding wins
+        wins = (seen > y) | xp.isnan(seen) | ((winner < 0) & inside[rows, columns])
+        y = xp.where(wins, seen, y)
+        winner = xp.where(wins, xp.asarray(tap, dtype=xp.int32, device=x.device), winner)
     return y, MaxPool2dCache(winner, window, tuple(x.shape), y)
 
 
@@ -235,6 +237,10 @@ def adaptive_avg_pool2d(x: Array, output_size: int | Pair) -> tuple[Array, Adapt
     xp, windows = namespace(x), AdaptiveWindows(tuple(x.shape[2:]), pair("output_size", output_size, 1))
     vertical, horizontal = (_averages(xp, x, windows, a) for a in (0, 1))
     y = vertical @ x @ xp.matrix_transpose(horizontal)
+    if not all_finite(y):  # a product hands 0 * inf to windows that don't see it
+        y = xp.zeros_like(y)
+        for p, q, rows, columns in windows.boxes():
+            y[..., p, q] = xp.mean(x[..., rows, columns], axis=(2, 3))
     return y, AdaptiveAvgPool2dCache(vertical, horizontal, tuple(x.shape), y)
 
 
@@ -243,7 +249,13 @@ def adaptive_avg_pool2d_backward(dy: Array, cache: AdaptiveAvgPool2dCache) -> Ar
     r"""Return :math:`\partial L/\partial x = A^\top \delta\, B`: each window shares its gradient out evenly."""
     check_gradient(dy, cache.like.shape, cache.like)
     xp = namespace(dy)
-    return xp.matrix_transpose(cache.vertical) @ dy @ cache.horizontal
+    if all_finite(dy):
+        return xp.matrix_transpose(cache.vertical) @ dy @ cache.horizontal
+    dx = xp.zeros(cache.x_shape, dtype=dy.dtype, device=dy.device)
+    for p, q, rows, columns in AdaptiveWindows(cache.x_shape[2:], tuple(dy.shape[2:])).boxes():
+        area = (rows.stop - rows.start) * (columns.stop - columns.start)
+        dx[..., rows, columns] += dy[..., p : p + 1, q : q + 1] / area
+    return dx
 
 
 def _averages(xp: Any, x: Array, windows: AdaptiveWindows, axis: int) -> Array:

@@ -50,7 +50,7 @@ class OuterProduct(torch.Tensor):
         named = {p.name: _ordinary(kwargs[p.name], p.alias_info is not None) for p in parameters if p.name in kwargs}
         return func(*positional, **named)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return repr(self.array())
 
     @property

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from cnnlib import functional as F
-from cnnlib.arrays import Array, check_arrays, check_gradient
+from cnnlib.arrays import Array, all_finite, check_arrays, check_gradient
 from cnnlib.functional.convolution import Conv2dCache, conv_window
 from cnnlib.functional.geometry import Pair, Window
 from cnnlib.functional.linear import LinearCache, check_linear
@@ -34,8 +34,10 @@ def conv2d(
     window = conv_window(x, weight, bias, stride, padding, dilation, groups)
     if _covers_all(window, groups):
         y = torch.nn.functional.linear(x.flatten(1), weight.flatten(1), bias)[:, :, None, None]
-    elif winograd.applies(x, weight, window, groups):
-        y = winograd.conv2d(x, weight, bias, window, groups)
+    elif winograd.applies(x, weight, window, groups) and all_finite(
+        y := winograd.conv2d(x, weight, bias, window, groups)
+    ):
+        pass
     else:
         y = _aten.convolution(x, weight, bias, window.stride, window.padding, window.dilation, False, (0, 0), groups)
     return y, Conv2dCache(x, weight, bias is not None, window, groups)
@@ -52,7 +54,8 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tupl
         return dx, dweight, (delta.sum(0) if has_bias else None)
     if winograd.applies(x, weight, window, groups):
         dx, dweight = winograd.conv2d_backward(dy, x, weight, window, groups, need_dx)
-        return dx, dweight, (dy.sum((0, 2, 3)) if has_bias else None)
+        if all_finite(dweight) and (dx is None or all_finite(dx)):
+            return dx, dweight, (dy.sum((0, 2, 3)) if has_bias else None)
     return _aten.convolution_backward(
         dy,
         x,
@@ -107,7 +110,12 @@ def max_pool2d(
         left, right = x[..., ::2], x[..., 1::2]
         rows = torch.maximum(left, right)
         upper, lower = rows[..., ::2, :], rows[..., 1::2, :]
-        return torch.maximum(upper, lower), TiledMaxPool2dCache(left >= right, upper >= lower, x)
+        y = torch.maximum(upper, lower)
+        if all_finite(y):
+            return y, TiledMaxPool2dCache(left >= right, upper >= lower, x)
+        # a NaN wins over any number, the last of several
+        left_wins, upper_wins = ~((right > left) | right.isnan()), ~((lower > upper) | lower.isnan())
+        return y, TiledMaxPool2dCache(left_wins, upper_wins, x)
     given = (window.kernel_size, window.stride, window.padding, window.dilation, ceil_mode)
     y, indices = _aten.max_pool2d_with_indices(x, *given)
     return y, TorchMaxPool2dCache(x, indices, window, ceil_mode)
@@ -130,9 +138,13 @@ def max_pool2d_backward(dy: Array, cache: TorchMaxPool2dCache | TiledMaxPool2dCa
 
 
 def _share(gradient: Array, first_wins: Array, first: Array, second: Array) -> None:
-    """Write the gradient to whoever won, and 0 to the other."""
-    torch.mul(gradient, first_wins, out=first)
-    torch.sub(gradient, first, out=second)
+    """Write the gradient to whoever won, and 0 to the other.
+
+    It is its bits that are multiplied, as whole numbers: of numbers, 0 * inf would be NaN.
+    """
+    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[gradient.itemsize]
+    torch.mul(gradient.view(bits), first_wins, out=first.view(bits))
+    torch.sub(gradient.view(bits), first.view(bits), out=second.view(bits))
 
 
 @F.max_unpool2d_backward.kernel(torch.Tensor)
@@ -212,6 +224,8 @@ def local_response_norm(
     denominator = _aten.convolution(x * x, band, offset, (1, 1), (0, 0), (1, 1), False, (0, 0), 1)
     y = _power(denominator, beta)
     y *= x
+    if not all_finite(y):  # 0 * inf of channels outside the window
+        return F.local_response_norm.reference(x, size, alpha, beta, k, "paper")
     return y, LocalResponseNormCache(x, denominator, size, alpha, beta)
 
 
@@ -227,7 +241,8 @@ def local_response_norm_backward(dy: Array, cache: LocalResponseNormCache) -> Ar
     shared /= denominator
     band = _band(x.shape[1], size, x.dtype, x.device).transpose(0, 1) * (2 * alpha * beta)
     reached = _aten.convolution(shared, band, None, (1, 1), (0, 0), (1, 1), False, (0, 0), 1)
-    return dx.addcmul_(x, reached, value=-1)
+    dx.addcmul_(x, reached, value=-1)
+    return dx if all_finite(dx) else F.local_response_norm_backward.reference(dy, cache)
 
 
 @lru_cache(maxsize=16)

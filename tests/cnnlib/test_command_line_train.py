@@ -1,6 +1,7 @@
 """`python -m cnnlib train` and `evaluate`: every network, optimiser and schedule by name, configuration, Ctrl-C."""
 
 import csv
+import math
 import os
 import signal
 import subprocess
@@ -10,16 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import load_file
 
-from cnnlib import __main__, data, lr_scheduler, models, optim, training
+from cnnlib import __main__, data, losses, lr_scheduler, models, optim, training
 from cnnlib.commands import data as commands_data
 from cnnlib.commands import rules
 from cnnlib.commands.networks import NETWORKS, build
 from cnnlib.data import Dataset, DataSplit
 from cnnlib.module import Module, Parameter
 from cnnlib.recipes import Recipe
+from cnnlib.training.evaluation import places
+
+from .operations import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 
@@ -315,6 +322,63 @@ def test_top_k_of_known_probabilities():
     assert model.training
     with pytest.raises(ValueError, match="the network knows 3 classes: top-5"):
         training.top_k(model, Crops())
+
+
+@pytest.mark.parametrize("value, right", [(0, True), (float("nan"), False)])
+def test_a_network_that_tells_nothing_apart_is_no_good(run, value, right):
+    """It names class 0 for every image, or none."""
+    assert run("train", "lenet", "--epochs", "1", "--engine", "numpy", "--checkpoint", "c")[0] == 0
+    model = models.lenet()
+    training.load_checkpoint("c", model)
+    last = list(model.parameters())[-2:]
+    for parameter in last:
+        parameter.data[...] = value
+    training.save_checkpoint("c", model, settings=training.checkpoint_settings("c"))
+    labels = data.digits().test.labels
+    status, out, err = run("evaluate", "c", "--engine", "numpy")
+    top1, top5 = ((labels == 0).mean(), (labels < 5).mean()) if right else (0, 0)
+    assert f"top-1 accuracy {top1:.2%}, top-5 accuracy {top5:.2%}" in out, err
+
+
+@settings(SETTINGS, max_examples=200)
+@given(st.data())
+def test_right_answers_are_counted_by_one_rule(data):
+    """Prediction, evaluation and top-k agree, with ties, NaN and infinite scores, and with probabilities of 0."""
+    values = st.sampled_from([0.0, 1.0, 1.0, 1000.0, 3000.0, -3000.0, np.inf, -np.inf, np.nan])
+    n, classes = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 5))
+    scores = np.array(data.draw(st.lists(values, min_size=n * classes, max_size=n * classes))).reshape(n, classes)
+    labels = np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=n, max_size=n)))
+    true = []
+    for row, label in zip(scores.tolist(), labels, strict=True):
+        order = sorted(range(classes), key=lambda k: (-row[k], k))
+        true.append(classes if any(map(math.isnan, row)) else order.index(label))
+    assert places(scores, labels).tolist() == true
+    for array in (scores, torch.tensor(scores)):
+        predicted = losses.CrossEntropyLoss().predict(array)
+        assert (np.asarray(predicted) == labels).tolist() == [place == 0 for place in true]
+
+    class Scores(Module):
+        def __call__(self, x):
+            return scores[x[:, 0, 0, 0].astype(int)]
+
+    images = Dataset(np.arange(n, dtype=np.float32).reshape(-1, 1, 1, 1), labels)
+    ks = range(1, classes + 1)
+    assert training.top_k(Scores(), images, ks) == [sum(place < k for place in true) / n for k in ks]
+    with np.errstate(invalid="ignore"):  # the loss of infinite scores
+        assert training.evaluate(Scores(), images)[1] == training.top_k(Scores(), images, [1])[0]
+
+
+def test_several_crops_are_ranked_where_their_probabilities_are_0_in_any_float():
+    scores = np.array([[[0.0, -2000.0, -1000.0], [0.0, -1500.0, -1100.0]]])  # a mean of logits would say the same
+    crops = Dataset(np.zeros((1, 2, 1, 1, 1), np.float32), np.array([1]))
+
+    class Scores(Module):
+        def __call__(self, x):
+            return scores[0]
+
+    assert training.top_k(Scores(), crops, [1, 2, 3]) == [0, 0, 1]
+    crops.labels[0] = 2
+    assert training.top_k(Scores(), crops, [1, 2, 3]) == [0, 1, 1]
 
 
 # ---- Ctrl-C, as a terminal sends it

@@ -234,14 +234,47 @@ def test_output_size_by_trying_every_place(ceil_mode):
         for k, s, p, d in np.ndindex(4, 4, 3, 3):
             k, s, d = k + 1, s + 1, d + 1
             extent = d * (k - 1) + 1
-            if extent > size + 2 * p or (ceil_mode and 2 * p > k):  # a pooling window never stands on padding alone
+            if ceil_mode and 2 * p > k:  # a pooling window never stands on padding alone
                 continue
             starts = range(-p, size + 2 * p, s)
-            whole = [a for a in starts if a + extent <= size + p]
-            # rounding up adds one window that hangs over, if it starts inside the input or its left padding
-            if ceil_mode and whole[-1] + extent < size + p and whole[-1] + s < size:
-                whole.append(whole[-1] + s)
-            assert F.conv_output_size(size, k, s, p, d, ceil_mode) == len(whole), (size, k, s, p, d)
+            stands = [a for a in starts if a + extent <= size + p]
+            # rounding up adds one window that hangs over by less than a stride, if it starts before the input's end
+            if ceil_mode:
+                hangs = (a for a in starts if size + p < a + extent < size + p + s and a < size)
+                stands += [a for a in hangs if not stands or stands[-1] + extent < size + p]
+            if stands:
+                assert F.conv_output_size(size, k, s, p, d, ceil_mode) == len(stands), (size, k, s, p, d)
+            else:
+                with pytest.raises(F.GeometryError, match="must fit into the padded input"):
+                    F.conv_output_size(size, k, s, p, d, ceil_mode)
+
+
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_poolings_that_torch_accepts_and_no_others(engine, name):
+    """Small maps, so that many windows don't fit, or fit only because the last one may hang over."""
+    rng, accepted, tries = np.random.default_rng(0), 0, 300 if engine.name == "array_api_strict" else 1200
+    for _ in range(tries):
+        x = rng.standard_normal((1, 2, *rng.integers(1, 9, 2)))
+        kernel_size, stride, padding, dilation = (
+            tuple(rng.integers(*limits, 2).tolist()) for limits in ((1, 5), (1, 5), (0, 3), (1, 3))
+        )
+        more = {"ceil_mode": bool(rng.integers(2))}
+        if name == "max_pool2d":
+            more["dilation"] = dilation
+        else:
+            more["count_include_pad"] = bool(rng.integers(2))
+        op = getattr(F, name)
+        try:
+            true = getattr(TF, name)(torch.tensor(x), kernel_size, stride, padding, **more).numpy()
+        except RuntimeError:
+            with pytest.raises(F.GeometryError, match="must fit into the padded input|at most half the window"):
+                op(engine.array(x), kernel_size, stride, padding, **more)
+            continue
+        accepted += 1
+        for run in (op, op.reference):
+            y, _ = run(engine.array(x), kernel_size, stride, padding, **more)
+            np.testing.assert_allclose(engine.numpy(y), true, rtol=1e-12)
+    assert tries / 10 < accepted < tries * 0.9
 
 
 def test_the_gpu(request):

@@ -142,6 +142,14 @@ def test_torchvisions_names_and_shapes(name):
     assert sum(prod(p.shape) for p in model.parameters()) == true["n_params"]
 
 
+@pytest.mark.parametrize("size", [15, 17, 24])
+def test_googlenet_on_images_so_small_that_its_last_pooling_hangs_over(size):
+    model = models.googlenet("torchvision", num_classes=5, width=0.1).eval()
+    x = np.random.default_rng(0).standard_normal((2, 3, size, size)).astype(np.float32)
+    true = torch_twin(model).eval()(torch.tensor(x)).detach().numpy()
+    np.testing.assert_allclose(model(x), true, rtol=1e-4, atol=1e-6)
+
+
 def test_googlenet_of_the_paper_lists_its_parameters_in_forward_order():
     names = [name for name, _ in models.googlenet(aux=True, width=0.1).named_parameters()]
     order = list(dict.fromkeys(name.split(".")[0] for name in names))

@@ -1,5 +1,7 @@
 """Every optimiser and schedule against torch's, step by step."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -222,6 +224,57 @@ def test_schedules_are_torchs(name):
     assert len(set(rates)) > 2
     scheduler.step(2)
     assert optimizer.lr == rates[2]
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_schedules_made_in_any_order_start_from_one_rate(order):
+    """Each of them changes the rate by being made, which is not what the next one counts from."""
+    rates = []
+    for module, rule in (
+        (lr_scheduler, optim.SGD(start("numpy")[0], 0.3)),
+        (torch.optim.lr_scheduler, torch.optim.SGD(start("numpy")[1], 0.3)),
+    ):
+        makers = [
+            lambda o, m=module: m.StepLR(o, 1, 0.5),
+            lambda o, m=module: m.LinearLR(o, 0.1, total_iters=2),
+            lambda o, m=module: m.ExponentialLR(o, 0.9),
+        ]
+        parts = {k: makers[k](rule) for k in order}
+        scheduler = module.SequentialLR(rule, [parts[k] for k in range(3)], [2, 5])
+        rates.append([])
+        for _ in range(9):
+            rates[-1].append(rule.lr if module is lr_scheduler else rule.param_groups[0]["lr"])
+            if module is not lr_scheduler:
+                rule.step()
+            scheduler.step()
+    assert rates[0] == pytest.approx(rates[1], rel=1e-12)
+
+
+def test_a_schedule_inside_a_schedule_is_the_same_as_one_after_the_other():
+    """torch's own SequentialLR can't stand inside another one."""
+
+    def parts(rule):
+        return [
+            lr_scheduler.LinearLR(rule, 0.1, total_iters=2),
+            lr_scheduler.StepLR(rule, 2, 0.5),
+            lr_scheduler.ExponentialLR(rule, 0.9),
+        ]
+
+    rates = []
+    for nest in (
+        lambda rule, a, b, c: lr_scheduler.SequentialLR(rule, [a, b, c], [2, 5]),
+        lambda rule, a, b, c: lr_scheduler.SequentialLR(rule, [a, lr_scheduler.SequentialLR(rule, [b, c], [3])], [2]),
+        lambda rule, a, b, c: lr_scheduler.SequentialLR(rule, [lr_scheduler.SequentialLR(rule, [a, b], [2]), c], [5]),
+    ):
+        rule = optim.SGD(start("numpy")[0], 1.0)
+        scheduler = nest(rule, *parts(rule))
+        rates.append([])
+        for _ in range(7):
+            rates[-1].append(rule.lr)
+            scheduler.step()
+    assert rates[0] == pytest.approx([0.1, 0.55, 1, 1, 0.5, 1, 0.9])
+    assert rates[1] == rates[0] and rates[2] == rates[0]
 
 
 @pytest.mark.parametrize("mode, sign", [("min", 1), ("max", -1)])
