@@ -43,7 +43,7 @@ class _Weighted(Layer):
         init: I.Initializer | None,
     ) -> None:
         _check_dtype(dtype)
-        rng = rng or np.random.default_rng(0)
+        rng = rng or I.shared_generator()
         self.weight = Parameter((init or I.uniform_fan_in)(rng, shape, dtype))
         self.bias = None
         if bias and init is None:
@@ -107,8 +107,8 @@ def _narrowed(array: Array, like: Array) -> Array:
 class Conv2d(_Weighted):
     """Convolution: `out_channels` filters, each as deep as the input. See `functional.conv2d`.
 
-    `rng` draws the weight (O, C/groups, kh, kw); without it seed 0 does. Weight and bias start by torch's rule, or the
-    weight by `init` and the bias at 0.
+    `rng` draws the weight (O, C/groups, kh, kw), or the generator that `init.manual_seed` starts. Weight and bias start
+    by torch's rule, or the weight by `init` and the bias at 0.
     """
 
     def __init__(
@@ -174,7 +174,6 @@ class SparseConv2d(_Weighted):
             raise ValueError(f"table must list, for each filter, the numbers of the channels it reads, not {table}")
         self.table = table
         self.kernel_size = pair("kernel_size", kernel_size, 1)
-        rng = rng or np.random.default_rng(0)
         # a filter's fan in is what it reads, so each filter is drawn by itself
         filters: list[np.ndarray] = []
         for channels in table:
@@ -472,17 +471,18 @@ class BatchNorm2d(_Wide, Elementwise):
 class Dropout(Elementwise):
     """Switches values off at random in training. See `functional.dropout`.
 
-    `rng` draws the masks; `Module.reseed` gives every Dropout of a network its own.
+    `rng` draws the masks, or the generator that `init.manual_seed` starts; `Module.reseed` gives every Dropout of a
+    network its own.
     """
 
     def __init__(self, p: float = 0.5, *, rng: "np.random.Generator | None" = None) -> None:
         if not 0 <= p < 1:
             raise ValueError(f"p is the probability of dropping a value: 0 <= p < 1, not {p}")
         self.p = p
-        self.rng = rng or np.random.default_rng(0)
+        self.rng = rng
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        y, mask = F.dropout(x, self.p, self.training, rng=self.rng)
+        y, mask = F.dropout(x, self.p, self.training, rng=self.rng or I.shared_generator())
         return y, (mask,)
 
     def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
