@@ -134,7 +134,7 @@ class Conv2d(_Weighted):
         self.stride = pair("stride", stride, 1)
         self.padding = pair("padding", padding, 0)
         self.dilation = pair("dilation", dilation, 1)
-        self.groups = groups
+        self.groups = int(groups)
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self._draw(shape, out_channels, bias, dtype, rng, init)
 
@@ -418,7 +418,7 @@ class LocalResponseNorm(_Wide, Elementwise):
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, convention: str = "torch"
     ) -> None:
         at_least_one(size=size)
-        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+        self.size, self.alpha, self.beta, self.k = int(size), alpha, beta, k
         self.convention = convention
 
     def forward(self, x: Array) -> tuple[Array, Any]:
@@ -429,15 +429,20 @@ class LocalResponseNorm(_Wide, Elementwise):
 
 
 class BatchNorm2d(_Wide, Elementwise):
-    """Each channel to mean 0 and variance 1, then a learned scale and offset. See `functional.batch_norm`."""
+    """Each channel to mean 0 and variance 1, then a learned scale and offset. See `functional.batch_norm`.
+
+    With `momentum` None the running statistics are plain means over all batches so far, as in torch.
+    """
 
     buffers = ("running_mean", "running_var", "num_batches_tracked")
 
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: str = "float32") -> None:
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, *, dtype: str = "float32"
+    ) -> None:
         at_least_one(num_features=num_features)
         _check_dtype(dtype)
-        if not (eps >= 0 and 0 <= momentum <= 1):
-            raise ValueError(f"eps must be at least 0 and momentum from 0 to 1, not {eps} and {momentum}")
+        if not (eps >= 0 and (momentum is None or 0 <= momentum <= 1)):
+            raise ValueError(f"eps must be at least 0 and momentum None or from 0 to 1, not {eps} and {momentum}")
         self.eps, self.momentum = eps, momentum
         self.weight = Parameter(np.ones(num_features, dtype))
         self.bias = Parameter(np.zeros(num_features, dtype))
@@ -446,6 +451,7 @@ class BatchNorm2d(_Wide, Elementwise):
         self.num_batches_tracked: Array = np.zeros((), np.int64)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
+        momentum = 1 / (1 + int(self.num_batches_tracked)) if self.momentum is None else self.momentum
         y, cache = F.batch_norm(
             x,
             self.running_mean,
@@ -453,11 +459,11 @@ class BatchNorm2d(_Wide, Elementwise):
             self.weight.data,
             self.bias.data,
             self.training,
-            self.momentum,
+            momentum,
             self.eps,
         )
         if self.training:
-            self.running_mean, self.running_var = cache.running_mean, cache.running_var
+            self.running_mean[...], self.running_var[...] = cache.running_mean, cache.running_var
             self.num_batches_tracked += 1
         return y, cache
 

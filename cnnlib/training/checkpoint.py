@@ -146,7 +146,7 @@ def load_checkpoint(
         {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
         for prefix in ("model.", "optimizer.")
     )
-    before: dict[str, Array] = model.state_dict()
+    before: dict[str, Array] = model.state_dict(copy=True)
     try:
         model.load_state_dict(of_model)
         if optimizer is not None:
