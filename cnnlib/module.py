@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from cnnlib.arrays import Array, as_on, is_writeable, library, move
 from cnnlib.functional.geometry import AdaptiveWindows, Window
 from cnnlib.losses import Criterion, CrossEntropyLoss
+
+if TYPE_CHECKING:
+    import inspect
 
 Shape = tuple[int, ...]
 
@@ -30,6 +33,16 @@ class Settled(type):
         made = super().__call__(*args, **kwargs)
         vars(made)["_made"] = True
         return made
+
+    @property
+    def __signature__(cls) -> "inspect.Signature":
+        """What the constructor takes, for help() and for those who ask inspect.signature."""
+        import inspect
+
+        if cls.__init__ is object.__init__:
+            return inspect.Signature()
+        own = inspect.signature(cls.__init__)
+        return own.replace(parameters=list(own.parameters.values())[1:])
 
 
 def check_attribute(owner: Any, name: str) -> None:

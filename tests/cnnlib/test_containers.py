@@ -1,7 +1,9 @@
 """Containers as Python's: `in`, slices, iteration; each layer in one place, under one name; what can't be set."""
 
 import copy
+import inspect
 import pickle
+import pydoc
 
 import numpy as np
 import pytest
@@ -219,6 +221,13 @@ def test_a_misspelt_setting_of_a_layer_is_refused(layer, wrong):
             setattr(one, wrong, 1)
         one.training = False
     assert "_made" not in repr(layer)
+
+
+def test_constructors_still_say_what_they_take():
+    assert list(inspect.signature(optim.SGD).parameters)[:3] == ["parameters", "lr", "momentum"]
+    assert list(inspect.signature(layers.ReLU).parameters) == ["inplace"]
+    assert not inspect.signature(layers.Tanh).parameters
+    assert "kernel_size" in pydoc.render_doc(layers.Conv2d).split("Method resolution")[0]
 
 
 def test_a_layer_of_ones_own_has_what_its_constructor_sets():
