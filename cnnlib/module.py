@@ -107,10 +107,11 @@ class Module(metaclass=Settled):
     """Names of attributes that are saved with the parameters but not trained, such as running statistics."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "requires_grad":
-            raise AttributeError(_FREEZE)
-        if not self.open:
-            check_attribute(self, name)
+        if name not in vars(self):
+            if name == "requires_grad":
+                raise AttributeError(_FREEZE)
+            if not self.open:
+                check_attribute(self, name)
         super().__setattr__(name, value)
 
     def __call__(self, x: Array) -> Array:
@@ -269,8 +270,14 @@ class Module(metaclass=Settled):
         return self
 
     def _held(self) -> list[tuple[str, Any]]:
-        """Return (name, value) for each attribute, and ("layers.0", value) for each item of one that is a list."""
-        return [item for name, value in vars(self).items() for item in _spread(name, value)]
+        """Return (name, value) for each attribute, and ("layers.0", value) for what is held in one that is a list."""
+        held: list[tuple[str, Any]] = []
+        for name, value in vars(self).items():
+            if isinstance(value, (list, tuple, dict)):
+                _spread(name, value, held)
+            else:
+                held.append((name, value))
+        return held
 
     def _slots(self, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
         """Yield (name, object, attribute) for each array that belongs to the state."""
@@ -283,16 +290,13 @@ class Module(metaclass=Settled):
             yield from child._slots(f"{prefix}{name}.")
 
 
-def _spread(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        items: Any = value.items()
-    elif isinstance(value, (list, tuple)):
-        items = enumerate(value)
-    else:
-        yield name, value
-        return
-    for key, item in items:
-        yield from _spread(f"{name}.{key}", item)
+def _spread(name: str, values: list | tuple | dict, held: list[tuple[str, Any]]) -> None:
+    """Add to `held` what modules and parameters there are in a list, however deep."""
+    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+        if isinstance(value, (Module, Parameter)):
+            held.append((f"{name}.{key}", value))
+        elif isinstance(value, (list, tuple, dict)):
+            _spread(f"{name}.{key}", value, held)
 
 
 class Trace(NamedTuple):
