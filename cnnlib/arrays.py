@@ -34,10 +34,15 @@ def library(array: Array) -> str:
 def move(array: Array, device: str, channels_last: bool = False) -> Array:
     """Return `array` as a NumPy array ("numpy") or as a torch tensor on "cpu", "cuda" or "cuda:1".
 
-    Any array that speaks DLPack is taken. Between NumPy and torch on the CPU memory is shared, not copied.
+    Any array that speaks DLPack is taken. Between NumPy and torch on the CPU memory is shared, not copied, unless the
+    NumPy array can't be written to, goes backwards in memory or has its bytes in another order than the machine.
     bfloat16, which NumPy has not, becomes float32 there. `channels_last` lays out a tensor of four axes so.
     """
     device = str(device)  # torch.device("cpu") will do too
+    if isinstance(array, np.generic):  # a number that NumPy took out of an array
+        array = np.asarray(array)
+    if not hasattr(array, "shape"):
+        raise TypeError(f"an array is moved, not {type(array).__name__}: use numpy.asarray(...)")
     if device == "numpy":
         return array if isinstance(array, np.ndarray) else _to_numpy(array)
     kind = device.partition(":")[0]
@@ -48,7 +53,7 @@ def move(array: Array, device: str, channels_last: bool = False) -> Array:
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError('device "cuda": torch sees no GPU here. "cpu" and "numpy" work')
     if isinstance(array, np.ndarray):
-        tensor = torch.from_numpy(np.asarray(array, order="C"))
+        tensor = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
     else:
         tensor = array if library(array) == "torch" else torch.from_dlpack(array)
     if channels_last and tensor.ndim == 4:
@@ -58,6 +63,8 @@ def move(array: Array, device: str, channels_last: bool = False) -> Array:
 
 def widened(array: Array) -> Array:
     """Return `array` itself, or as float32 if it is of 16 bits."""
+    if not hasattr(array, "dtype"):
+        check_arrays(x=array)
     name = str(array.dtype).removeprefix("torch.")
     return namespace(array).astype(array, namespace(array).float32) if name in ("float16", "bfloat16") else array
 
@@ -77,10 +84,17 @@ def all_finite(array: Array) -> bool:
 
 def as_on(array: Array, like: Array) -> Array:
     """Return a copy of `array` with the dtype, library and device of `like`."""
+    if library(array) == library(like) == "torch":  # so that between devices it doesn't come by the CPU
+        return array.detach().to(like.device, like.dtype, copy=True)
     values = np.array(move(array, "numpy"))
     if library(like) == "numpy":
         return values.astype(like.dtype)
     return move(values, str(like.device)).to(like.dtype)
+
+
+def is_writeable(array: Array) -> bool:
+    """Whether values can be put into an array. Only NumPy has others."""
+    return not isinstance(array, np.ndarray) or array.flags.writeable
 
 
 def _to_numpy(array: Array) -> np.ndarray:
@@ -126,7 +140,7 @@ def check_arrays(**arrays: Array) -> None:
                 f"{name} must have a floating dtype (float32 or float64), not {_short(array.dtype)}: "
                 f"a gradient is a real number. Convert it first, as by {name}.astype('float32')"
             )
-        if array.dtype != reference.dtype:
+        if not _same_values(array.dtype, reference.dtype):
             raise TypeError(
                 f"one operation takes one dtype: {first} is {_short(reference.dtype)}, {name} is {_short(array.dtype)}"
             )
@@ -159,6 +173,13 @@ def check_rank(name: str, array: Array, axes: str) -> None:
 
 def _alike(array: Array, reference: Array) -> bool:
     return type(array) is type(reference) and (array.dtype, array.device) == (reference.dtype, reference.device)
+
+
+def _same_values(dtype: Any, other: Any) -> bool:
+    """Whether two dtypes differ in nothing but the order of a value's bytes, which NumPy minds."""
+    if isinstance(dtype, np.dtype) and isinstance(other, np.dtype):
+        return dtype.newbyteorder("=") == other.newbyteorder("=")
+    return dtype == other
 
 
 def _short(dtype: Any) -> str:

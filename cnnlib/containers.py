@@ -1,6 +1,6 @@
 """How layers make a network, and how gradients find their way back through it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, takewhile
 from typing import Any
 
@@ -9,23 +9,69 @@ from cnnlib.losses import AuxiliaryLoss, Criterion
 from cnnlib.module import Module, Visitor
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Raise ValueError if two parts have one name, or one has a dot in it, which parts of parts have theirs behind."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"each part has a name of its own, but two are called {', '.join(map(repr, twice))}")
+    if wrong := [name for name in names if "." in name or not name]:
+        raise ValueError(f'a part\'s name is at least one character and has no "." in it, unlike {wrong[0]!r}')
+
+
+def check_used_once(network: Module) -> None:
+    """Raise ValueError if one and the same layer is in two places of a network."""
+    places: dict[int, str] = {}
+    for name, module in _named_modules(network):
+        if id(module) in places:
+            raise ValueError(
+                f'one {type(module).__name__} is both "{places[id(module)]}" and "{name}": a layer keeps one cache for '
+                "the backward pass, which its second forward pass would replace. Make two layers; two with weights "
+                "share them if one gets the other's Parameter, as in second.weight = first.weight"
+            )
+        places[id(module)] = name
+
+
+def _named_modules(module: Module, prefix: str = "") -> Iterator[tuple[str, Module]]:
+    for name, child in module.children():
+        yield prefix + name, child
+        yield from _named_modules(child, f"{prefix}{name}.")
+
+
 class _Named(Module):
     """Parts with names: positional ones are called "0", "1", ..., as in torch, keyword ones by their keyword."""
 
+    open = False
+
     def __init__(self, *parts: Module, **named: Module) -> None:
-        self._parts = {str(k): part for k, part in enumerate(parts)} | named
+        numbered = {str(k): part for k, part in enumerate(parts)}
+        check_names([*numbered, *named])
+        self._parts = numbered | named
         if not self._parts:
             raise ValueError(f"{type(self).__name__} needs at least one part")
         for name, part in self._parts.items():
             if not isinstance(part, Module):
                 raise TypeError(f'{type(self).__name__} takes layers, but part "{name}" is {part!r}')
+        check_used_once(self)
 
     def children(self) -> Iterator[tuple[str, Module]]:
         yield from self._parts.items()
 
-    def __getitem__(self, name: str | int) -> Module:
-        """Return a part by its name, or by its place in forward order."""
-        return self._parts[name] if isinstance(name, str) else list(self._parts.values())[name]
+    def __getitem__(self, name: str | int | slice) -> Module:
+        """Return a part by its name, or by its place in forward order; of a slice, a network of these very parts."""
+        if isinstance(name, slice):
+            return type(self)(**dict(list(self._parts.items())[name]))
+        if not isinstance(name, str):
+            return list(self._parts.values())[name]
+        if name not in self._parts:
+            raise KeyError(f"{name!r} is no part of this {type(self).__name__}: it has {', '.join(self._parts)}")
+        return self._parts[name]
+
+    def __contains__(self, part: object) -> bool:
+        """Whether there is a part of that name, or whether this very module is one."""
+        return part in self._parts if isinstance(part, str) else any(own is part for own in self)
+
+    def __iter__(self) -> Iterator[Module]:
+        """Yield the parts in forward order, without their names; `children` yields both."""
+        return iter(self._parts.values())
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -108,12 +154,16 @@ class Branching(Module):
     before the last part's, as torchvision does, and not where they branch off.
     """
 
+    open = False
+
     def __init__(
         self, trunk: Mapping[str, Module], heads: Mapping[str, tuple[str, Module]], heads_last: bool = False
     ) -> None:
         self.trunk = dict(trunk)
         self.heads = dict(heads)
         self.heads_last = heads_last
+        check_names([*self.trunk, *(name for name, _ in self.heads.values())])
+        check_used_once(self)
 
     def __call__(self, x: Array) -> Array | tuple[Array, ...]:
         extra: list[Array] = []

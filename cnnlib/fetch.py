@@ -27,6 +27,7 @@ def fetch(
     import http.client
     import urllib.request
 
+    to = Path(os.path.realpath(to))  # a link is followed
     partial = to.with_name(f".{to.name}.{os.getpid()}")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,9 @@
-"""How weights start. All randomness is a NumPy Generator, so that one seed gives the same weights on every engine."""
+"""How weights start. All randomness is a NumPy Generator, so that one seed gives the same weights on every engine.
+
+Layers that are given no generator draw from one that they share, weights when they are made and Dropout's masks in each
+forward pass. It starts from seed 0 when cnnlib is imported, and anew by `manual_seed`: a program that does the same
+things in the same order then draws the same numbers.
+"""
 
 from collections.abc import Callable
 from math import prod, sqrt
@@ -7,6 +12,19 @@ import numpy as np
 
 Initializer = Callable[["np.random.Generator", tuple[int, ...], str], np.ndarray]
 """Draws a weight, given a generator, the shape and the dtype ("float32" or "float64")."""
+
+_shared = np.random.default_rng(0)
+
+
+def manual_seed(seed: int) -> None:
+    """Start the generator of all layers that were given none anew, as torch.manual_seed does."""
+    global _shared
+    _shared = np.random.default_rng(seed)
+
+
+def shared_generator() -> np.random.Generator:
+    """Return the generator that layers draw from which were given none."""
+    return _shared
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -43,7 +43,7 @@ class _Weighted(Layer):
         init: I.Initializer | None,
     ) -> None:
         _check_dtype(dtype)
-        rng = rng or np.random.default_rng(0)
+        rng = rng or I.shared_generator()
         self.weight = Parameter((init or I.uniform_fan_in)(rng, shape, dtype))
         self.bias = None
         if bias and init is None:
@@ -114,8 +114,8 @@ def _narrowed(array: Array, like: Array) -> Array:
 class Conv2d(_Weighted):
     """Convolution: `out_channels` filters, each as deep as the input. See `functional.conv2d`.
 
-    `rng` draws the weight (O, C/groups, kh, kw); without it seed 0 does. Weight and bias start by torch's rule, or the
-    weight by `init` and the bias at 0.
+    `rng` draws the weight (O, C/groups, kh, kw), or the generator that `init.manual_seed` starts. Weight and bias start
+    by torch's rule, or the weight by `init` and the bias at 0.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Conv2d(_Weighted):
         self.stride = pair("stride", stride, 1)
         self.padding = pair("padding", padding, 0)
         self.dilation = pair("dilation", dilation, 1)
-        self.groups = groups
+        self.groups = int(groups)
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self._draw(shape, out_channels, bias, dtype, rng, init)
 
@@ -185,7 +185,6 @@ class SparseConv2d(_Weighted):
             raise ValueError(f"table must list, for each filter, the numbers of the channels it reads, not {table}")
         self.table = table
         self.kernel_size = pair("kernel_size", kernel_size, 1)
-        rng = rng or np.random.default_rng(0)
         # a filter's fan in is what it reads, so each filter is drawn by itself
         filters: list[np.ndarray] = []
         for channels in table:
@@ -431,7 +430,7 @@ class LocalResponseNorm(_Wide, Elementwise):
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, convention: str = "torch"
     ) -> None:
         at_least_one(size=size)
-        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+        self.size, self.alpha, self.beta, self.k = int(size), alpha, beta, k
         self.convention = convention
 
     def forward(self, x: Array) -> tuple[Array, Any]:
@@ -442,15 +441,20 @@ class LocalResponseNorm(_Wide, Elementwise):
 
 
 class BatchNorm2d(_Wide, Elementwise):
-    """Each channel to mean 0 and variance 1, then a learned scale and offset. See `functional.batch_norm`."""
+    """Each channel to mean 0 and variance 1, then a learned scale and offset. See `functional.batch_norm`.
+
+    With `momentum` None the running statistics are plain means over all batches so far, as in torch.
+    """
 
     buffers = ("running_mean", "running_var", "num_batches_tracked")
 
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: str = "float32") -> None:
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, *, dtype: str = "float32"
+    ) -> None:
         at_least_one(num_features=num_features)
         _check_dtype(dtype)
-        if not (eps >= 0 and 0 <= momentum <= 1):
-            raise ValueError(f"eps must be at least 0 and momentum from 0 to 1, not {eps} and {momentum}")
+        if not (eps >= 0 and (momentum is None or 0 <= momentum <= 1)):
+            raise ValueError(f"eps must be at least 0 and momentum None or from 0 to 1, not {eps} and {momentum}")
         self.eps, self.momentum = eps, momentum
         self.weight = Parameter(np.ones(num_features, dtype))
         self.bias = Parameter(np.zeros(num_features, dtype))
@@ -459,6 +463,7 @@ class BatchNorm2d(_Wide, Elementwise):
         self.num_batches_tracked: Array = np.zeros((), np.int64)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
+        momentum = 1 / (1 + int(self.num_batches_tracked)) if self.momentum is None else self.momentum
         y, cache = F.batch_norm(
             x,
             self.running_mean,
@@ -466,11 +471,11 @@ class BatchNorm2d(_Wide, Elementwise):
             self.weight.data,
             self.bias.data,
             self.training,
-            self.momentum,
+            momentum,
             self.eps,
         )
         if self.training:
-            self.running_mean, self.running_var = cache.running_mean, cache.running_var
+            self.running_mean[...], self.running_var[...] = cache.running_mean, cache.running_var
             self.num_batches_tracked += 1
         return y, cache
 
@@ -484,17 +489,18 @@ class BatchNorm2d(_Wide, Elementwise):
 class Dropout(Elementwise):
     """Switches values off at random in training. See `functional.dropout`.
 
-    `rng` draws the masks; `Module.reseed` gives every Dropout of a network its own.
+    `rng` draws the masks, or the generator that `init.manual_seed` starts; `Module.reseed` gives every Dropout of a
+    network its own.
     """
 
     def __init__(self, p: float = 0.5, *, rng: "np.random.Generator | None" = None) -> None:
         if not 0 <= p < 1:
             raise ValueError(f"p is the probability of dropping a value: 0 <= p < 1, not {p}")
         self.p = p
-        self.rng = rng or np.random.default_rng(0)
+        self.rng = rng
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        y, mask = F.dropout(x, self.p, self.training, rng=self.rng)
+        y, mask = F.dropout(x, self.p, self.training, rng=self.rng or I.shared_generator())
         return y, (mask,)
 
     def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:

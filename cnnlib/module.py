@@ -2,15 +2,58 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from cnnlib.arrays import Array, as_on, library, move
+from cnnlib.arrays import Array, as_on, is_writeable, library, move
 from cnnlib.functional.geometry import AdaptiveWindows, Window
 from cnnlib.losses import Criterion, CrossEntropyLoss
 
+if TYPE_CHECKING:
+    import inspect
+
 Shape = tuple[int, ...]
+
+
+_FREEZE = (
+    "requires_grad means nothing here: a parameter stays as it is when it is left out of those that the optimizer is "
+    "given, as in optim.SGD([p for p in model.parameters() if p is not frozen], ...)"
+)
+
+
+class Settled(type):
+    """The class of classes whose objects take no new public attributes once they are made, unless they are `open`.
+
+    A misspelt setting would be kept, and would change nothing.
+    """
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make an object."""
+        made = super().__call__(*args, **kwargs)
+        vars(made)["_made"] = True
+        return made
+
+    @property
+    def __signature__(cls) -> "inspect.Signature":
+        """What the constructor takes, for help() and for those who ask inspect.signature."""
+        import inspect
+
+        if cls.__init__ is object.__init__:
+            return inspect.Signature()
+        own = inspect.signature(cls.__init__)
+        return own.replace(parameters=list(own.parameters.values())[1:])
+
+
+def check_attribute(owner: Any, name: str) -> None:
+    """Raise AttributeError if `name` is not one of the attributes that an object has had since it was made."""
+    if name.startswith("_") or hasattr(owner, name) or "_made" not in vars(owner):
+        return
+    settings = [known for known in vars(owner) if not known.startswith("_")]
+    raise AttributeError(
+        f"{type(owner).__name__} has no {name!r}, so setting it would change nothing. "
+        f"What can be set: {', '.join(settings) or 'nothing'}"
+    )
 
 
 class Parameter:
@@ -18,7 +61,11 @@ class Parameter:
 
     `data` is the array; `grad` is an array of its shape, or None before the first backward pass. `on_gradient`, if
     there is one, is called with the parameter whenever a gradient has been added.
+
+    To freeze a parameter leave it out of those that the optimizer is given.
     """
+
+    __slots__ = ("data", "grad", "on_gradient")
 
     def __init__(self, data: Array) -> None:
         self.data = data
@@ -30,6 +77,11 @@ class Parameter:
         """The shape of `data`."""
         return tuple(self.data.shape)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "requires_grad":
+            raise AttributeError(_FREEZE)
+        super().__setattr__(name, value)
+
     def accumulate(self, grad: Array) -> None:
         """Add `grad` to what is there: a parameter used twice gets the sum of both gradients."""
         self.grad = grad if self.grad is None else self.grad + grad
@@ -40,16 +92,27 @@ class Parameter:
         return f"Parameter(shape={self.shape}, dtype={self.data.dtype}, from {library(self.data)})"
 
 
-class Module:
+class Module(metaclass=Settled):
     """A part of a network.
 
     `y = module(x)` runs it forward, `dx = module.backward(dy)` backward, which adds to each parameter's `grad`. A
-    module is born with NumPy parameters, in training mode.
+    module is born with NumPy parameters, in training mode. Its parts are the modules among its attributes, and those in
+    lists, tuples and dictionaries of them.
     """
 
+    open: ClassVar[bool] = True
+    """Whether attributes may be added after construction. Layers and containers have theirs from the beginning."""
     training: bool = True
     buffers: ClassVar[tuple[str, ...]] = ()
     """Names of attributes that are saved with the parameters but not trained, such as running statistics."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in vars(self):
+            if name == "requires_grad":
+                raise AttributeError(_FREEZE)
+            if not self.open:
+                check_attribute(self, name)
+        super().__setattr__(name, value)
 
     def __call__(self, x: Array) -> Array:
         """Run forward on x."""
@@ -65,7 +128,7 @@ class Module:
 
     def children(self) -> Iterator[tuple[str, "Module"]]:
         """Yield (name, module) for the parts that this module is made of, in forward order."""
-        for name, value in vars(self).items():
+        for name, value in self._held():
             if isinstance(value, Module):
                 yield name, value
 
@@ -101,15 +164,15 @@ class Module:
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """Yield (name, parameter), as ("features.0.weight", ...), in forward order."""
-        for name, value in vars(self).items():
+        for name, value in self._held():
             if isinstance(value, Parameter):
                 yield prefix + name, value
         for name, child in self.children():
             yield from child.named_parameters(f"{prefix}{name}.")
 
     def parameters(self) -> list[Parameter]:
-        """Return all parameters in forward order, weight before bias."""
-        return [parameter for _, parameter in self.named_parameters()]
+        """Return all parameters in forward order, weight before bias; one that two layers share is listed once."""
+        return list({id(parameter): parameter for _, parameter in self.named_parameters()}.values())
 
     def zero_grad(self) -> None:
         """Forget the gradients: the next backward pass starts from nothing."""
@@ -143,12 +206,17 @@ class Module:
             for module, training in modes:
                 module.training = training
 
-    def state_dict(self) -> dict[str, Array]:
-        """Return name -> array for all parameters and buffers. The arrays are the module's own, not copies."""
-        return {name: getattr(owner, attribute) for name, owner, attribute in self._slots()}
+    def state_dict(self, copy: bool = False) -> dict[str, Array]:
+        """Return name -> array for all parameters and buffers.
+
+        The arrays are the module's own: training and `load_state_dict` change them in place, all of them, until `to`
+        moves the module elsewhere. To keep what they hold now, ask for a `copy`.
+        """
+        state = {name: getattr(owner, attribute) for name, owner, attribute in self._slots()}
+        return {name: as_on(array, array) for name, array in state.items()} if copy else state
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Copy the arrays of `state` (NumPy or torch) into the parameters and buffers of the same names.
+        """Copy the values of `state` (NumPy or torch) into the parameters and buffers of the same names.
 
         Raises
         ------
@@ -177,7 +245,11 @@ class Module:
             raise ValueError("the state does not fit the network:\n  " + "\n  ".join(sorted(wrong)))
         loaded = {name: as_on(state[name], getattr(*slot)) for name, slot in slots.items()}
         for name, (owner, attribute) in slots.items():
-            setattr(owner, attribute, loaded[name])
+            array = getattr(owner, attribute)
+            if is_writeable(array):
+                array[...] = loaded[name]
+            else:
+                setattr(owner, attribute, loaded[name])
 
     def to(self, device: str, channels_last: bool = False) -> Self:
         """Move parameters, gradients and buffers: "numpy" for NumPy arrays, "cpu" or "cuda" for torch tensors there.
@@ -190,7 +262,7 @@ class Module:
         if channels_last and device == "numpy":
             raise ValueError('channels_last is a memory layout of torch: use "cpu" or "cuda"')
         for module in self.modules():
-            for name, value in vars(module).items():
+            for name, value in module._held():
                 if isinstance(value, Parameter):
                     value.data = move(value.data, device, channels_last)
                     value.grad = None if value.grad is None else move(value.grad, device)
@@ -198,15 +270,34 @@ class Module:
                     setattr(module, name, move(value, device))
         return self
 
+    def _held(self) -> list[tuple[str, Any]]:
+        """Return (name, value) for each attribute, and ("layers.0", value) for what is held in one that is a list."""
+        held: list[tuple[str, Any]] = []
+        for name, value in vars(self).items():
+            if isinstance(value, (list, tuple, dict)):
+                _spread(name, value, held)
+            else:
+                held.append((name, value))
+        return held
+
     def _slots(self, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
         """Yield (name, object, attribute) for each array that belongs to the state."""
-        for name, value in vars(self).items():
+        for name, value in self._held():
             if isinstance(value, Parameter):
                 yield prefix + name, value, "data"
             elif name in self.buffers:
                 yield prefix + name, self, name
         for name, child in self.children():
             yield from child._slots(f"{prefix}{name}.")
+
+
+def _spread(name: str, values: list | tuple | dict, held: list[tuple[str, Any]]) -> None:
+    """Add to `held` what modules and parameters there are in a list, however deep."""
+    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+        if isinstance(value, (Module, Parameter)):
+            held.append((f"{name}.{key}", value))
+        elif isinstance(value, (list, tuple, dict)):
+            _spread(f"{name}.{key}", value, held)
 
 
 class Trace(NamedTuple):
@@ -240,6 +331,7 @@ class Visitor:
 class Layer(Module):
     """A module without parts: it keeps parameters, settings and one cache; the arithmetic is in `functional`."""
 
+    open = False
     wide: ClassVar[bool] = False
     """Whether it computes in float32 at least, so that mixed precision leaves its parameters as they are."""
     _cache: Any = None
@@ -281,5 +373,6 @@ class Layer(Module):
 
     def __repr__(self) -> str:
         settings = {k: v for k, v in vars(self).items() if isinstance(v, (bool, int, float, tuple, str))}
-        settings.pop("training", None)
+        for name in ("training", "_made"):
+            settings.pop(name, None)
         return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in settings.items())})"

@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 from cnnlib.arrays import Array, as_on, namespace
-from cnnlib.module import Parameter
+from cnnlib.module import Parameter, Settled, check_attribute
 from cnnlib.operation import operation
 
 
@@ -24,7 +24,7 @@ def multiplied_out(gradient: Array) -> Array:
     return gradient
 
 
-class Optimizer:
+class Optimizer(metaclass=Settled):
     """What all rules share: the parameters, the learning rate, weight decay, and what is remembered of each parameter.
 
     Raises
@@ -37,7 +37,7 @@ class Optimizer:
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
-    """Names of the arrays that are remembered for each parameter."""
+    """Names of the arrays that can be remembered for each parameter."""
     initial_lr: float | None = None
     """The rate that schedules count from: `lr` when the first of them was made."""
 
@@ -61,20 +61,35 @@ class Optimizer:
         self.weight_decay = weight_decay
         self.state: list[dict[str, Array]] = [{} for _ in self.parameters]
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        check_attribute(self, name)
+        super().__setattr__(name, value)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Which of `slots` the rule remembers as it is set: momentum's buffer only where there is momentum."""
+        return self.slots
+
     def look_ahead(self) -> None:
         """Move the parameters to where the rule takes its gradient, before the forward pass: nowhere, for most."""
 
     def step(self) -> None:
         """Move every parameter that has a gradient, once."""
-        moves: list[Move] = []
-        for parameter, state in zip(self.parameters, self.state, strict=True):
-            for slot, array in state.items():  # the parameters may have gone to another library since
-                if type(array) is not type(parameter.data):
-                    state[slot] = as_on(array, parameter.data)
-            if parameter.grad is not None:
-                moves.append(Move(parameter.data, parameter.grad, state))
+        self._follow()
+        moves = [
+            Move(parameter.data, parameter.grad, state)
+            for parameter, state in zip(self.parameters, self.state, strict=True)
+            if parameter.grad is not None
+        ]
         if moves:
             self.update_all(moves[0].w, moves)
+
+    def _follow(self) -> None:
+        """Bring what is remembered to where the parameters are: they may have been moved since."""
+        for parameter, state in zip(self.parameters, self.state, strict=True):
+            for slot, array in state.items():
+                if type(array) is not type(parameter.data) or array.device != parameter.data.device:
+                    state[slot] = as_on(array, parameter.data)
 
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
         """Move one parameter's array w in place; g is not changed."""
@@ -90,27 +105,58 @@ class Optimizer:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def state_dict(self) -> dict[str, Array]:
-        """Return what is remembered, as {"momentum_buffer.0": array, ...}, numbered in the order of the parameters."""
-        return {f"{slot}.{k}": array for k, state in enumerate(self.state) for slot, array in state.items()}
+    def state_dict(self, copy: bool = False) -> dict[str, Array]:
+        """Return what is remembered, as {"momentum_buffer.0": array, ...}, numbered in the order of the parameters.
+
+        Of a parameter that was never moved the arrays that `needs` lists are empty, of shape (0,). The others are the
+        optimizer's own, which later steps change; to keep what they hold now, ask for a `copy`.
+        """
+        state = {
+            f"{slot}.{k}": namespace(parameter.data).zeros((0,), dtype=parameter.data.dtype)
+            for k, parameter in enumerate(self.parameters)
+            for slot in self.needs
+        }
+        state |= {f"{slot}.{k}": array for k, own in enumerate(self.state) for slot, array in own.items()}
+        return {name: as_on(array, array) for name, array in state.items()} if copy else state
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Remember copies of the arrays of `state`, as `state_dict` gave them.
 
-        Raises ValueError, with all that is wrong, if the rule remembers nothing of that name or the shape differs.
+        Raises
+        ------
+        TypeError
+            If `state` is no mapping.
+        ValueError
+            If something that the rule needs is missing, it remembers nothing of a name, a value is no array or a shape
+            differs; all of them are listed, and nothing is changed.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"state must be a mapping of name -> array, as state_dict() gives one, not {type(state).__name__}"
+            )
         loaded: list[dict[str, Array]] = [{} for _ in self.parameters]
         wrong: list[str] = []
+        empty: set[str] = set()
         for name, array in state.items():
-            slot, _, number = name.rpartition(".")
-            if slot not in self.slots or not number.isdigit() or int(number) >= len(self.parameters):
+            slot, _, number = str(name).rpartition(".")
+            if slot not in self.slots or not number.isdecimal() or int(number) >= len(self.parameters):
                 wrong.append(f"unexpected: {name}")
                 continue
-            parameter = self.parameters[int(number)]
-            if tuple(array.shape) != (() if slot == "step" else parameter.shape):
-                wrong.append(f"shape of {name}: {tuple(array.shape)}, but the parameter is {parameter.shape}")
+            if not hasattr(array, "shape"):
+                wrong.append(f"no array: {name} is of type {type(array).__name__}")
+                continue
+            parameter, shape = self.parameters[int(number)], tuple(array.shape)
+            if shape == (0,):
+                empty.add(name)
+                continue
+            if shape != (() if slot == "step" else parameter.shape):
+                wrong.append(f"shape of {name}: {shape}, but the parameter is {parameter.shape}")
                 continue
             loaded[int(number)][slot] = as_on(array, parameter.data)
+        for k, own in enumerate(loaded):
+            names = [f"{slot}.{k}" for slot in self.needs]
+            wrong += [f"missing: {name}" for name in names if name not in state]
+            wrong += [f"empty: {name}" for name in names if own and name in empty]
         if wrong:
             raise ValueError(f"the state does not fit this {type(self).__name__}:\n  " + "\n  ".join(wrong))
         self.state = loaded
@@ -152,6 +198,10 @@ class SGD(Optimizer):
         self.momentum = momentum
         self.dampening = dampening
         self.nesterov = nesterov
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.slots if self.momentum else ()
 
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
         if self.weight_decay:
@@ -220,6 +270,7 @@ class Nesterov(Optimizer):
         if self._ahead:
             raise RuntimeError("look_ahead was called twice before step: the parameters are ahead already")
         self._ahead = True
+        self._follow()
         for parameter, state in zip(self.parameters, self.state, strict=True):
             v = state.get("velocity")
             if v is not None:
@@ -230,6 +281,10 @@ class Nesterov(Optimizer):
             raise RuntimeError("Nesterov's gradient is taken ahead: call look_ahead() before the forward pass")
         self._ahead = False
         super().step()
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        super().load_state_dict(state)
+        self._ahead = False  # a state is that of parameters that aren't
 
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
         v = state.get("velocity")
@@ -309,6 +364,10 @@ class RMSprop(Optimizer):
         check_at_least_zero("eps", eps)
         check_at_least_zero("momentum", momentum)
         self.alpha, self.eps, self.momentum, self.centered = alpha, eps, momentum, centered
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("square_avg", *["grad_avg"] * self.centered, *["momentum_buffer"] * bool(self.momentum))
 
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
         if self.weight_decay:

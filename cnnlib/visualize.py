@@ -308,10 +308,11 @@ def _path(model: Module, layer: str) -> list[Module]:
     """Return the modules that lead from the input to the named layer, in forward order, the layer itself last."""
     if layer not in (names := layer_names(model)):
         raise ValueError(f"no layer is called {layer!r}; this network has {', '.join(names)}")
-    steps, module = [], model
-    for name in layer.split("."):
+    steps, module, rest = [], model, layer
+    while rest:
+        name, part = next((name, part) for name, part in module.children() if f"{rest}.".startswith(f"{name}."))
         steps += module.before(name)
-        module = dict(module.children())[name]
+        module, rest = part, rest[len(name) + 1 :]
     return [*steps, module]
 
 

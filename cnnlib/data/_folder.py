@@ -2,6 +2,7 @@
 
 import math
 import os
+import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ import numpy as np
 
 from cnnlib.data._batches import Dataset
 from cnnlib.data._errors import DataFileError
+
+_BITS_PER_SAMPLE, _ORIENTATION = 258, 274  # tags of TIFF, the second one of EXIF too
+# Image.Transpose's members, by the orientation that they undo: EXIF 2.32, section 4.6.4 (A), tag Orientation.
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 PREFETCH = 2
 """How many batches are decoded ahead of the one that is trained on."""
@@ -97,6 +102,36 @@ class View:
         return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
 
+def _to_rgb(image: Any) -> Any:
+    """Return an image as Pillow's 8-bit RGB, black as 0 and white as 255.
+
+    Raises ValueError if its range isn't known.
+    """
+    from PIL import Image
+
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):  # Pillow scales a deep PPM to 16 bits
+        numbers = "floats" if image.mode == "F" else "32-bit integers"
+        raise ValueError(f"its pixels are {numbers}, Pillow's mode {image.mode}: which of them is white isn't known")
+    if not image.mode.startswith("I"):
+        return image.convert("RGB")
+    (bits, *_) = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))
+    grey = np.asarray(image, np.float32) * (255 / (2**bits - 1))  # convert("RGB") would cut off what is above 255
+    return Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
+
+
+def _orientation(image: Any) -> int:
+    """Return what EXIF says of how the camera was held: 1 to 8, 1 if it says nothing that can be read."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, TypeError, struct.error):  # damage there leaves the picture whole
+        return 1
+
+
+def _upright(image: Any, orientation: int) -> Any:
+    """Return an image as it was seen, whatever the orientation in which it was stored."""
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
 def _square(image: Any, size: int) -> np.ndarray:
     """Return the square in the middle of an image, scaled to size x size: uint8 (size, size, 3)."""
     width, height = image.size
@@ -129,6 +164,9 @@ def _random_box(width: int, height: int, rng: np.random.Generator) -> tuple[floa
 
 class ImageFolder:
     """Photographs `root/CLASS/*`, decoded by threads while the network trains; the classes are in alphabetical order.
+
+    Images of every kind that Pillow opens become red, green and blue from 0 to 1, turned upright as their EXIF says,
+    transparency left out. Those without a known range, of floats or of 32-bit integers, count as corrupt.
 
     Every file in a class's folder counts as an image, hidden ones excepted. One that can't be decoded ends the run with
     its name, unless `skip_corrupt` allows up to so many: then it is left out of its batch, named by `say`, and kept in
@@ -224,7 +262,8 @@ class ImageFolder:
         try:
             with Image.open(self.paths[number]) as image:
                 image.draft("RGB", (self.view.resize, self.view.resize))  # a JPEG is decoded at a fraction of its size
-                return self.view(image.convert("RGB"), rng)
+                image.load()  # before EXIF is read: Pillow turns some formats itself
+                return self.view(_upright(_to_rgb(image), _orientation(image)), rng)
         except UnidentifiedImageError:
             return "no image"
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -44,7 +44,7 @@ def conv_window(
     stride, padding = pair("stride", stride, 1), pair("padding", padding, 0)
     dilation = pair("dilation", dilation, 1)
     channels, filters, depth = x.shape[1], weight.shape[0], weight.shape[1]
-    if not isinstance(groups, int) or groups < 1:
+    if not hasattr(groups, "__index__") or groups < 1:
         raise ValueError(f"groups must be a positive int, not {groups!r}")
     if filters % groups:
         raise ValueError(

@@ -30,7 +30,7 @@ def dropout(
     if rng is None:
         raise ValueError("dropout draws at random: give rng=numpy.random.default_rng(seed)")
     kept = rng.random(tuple(x.shape), dtype=np.float32) >= p
-    mask = xp.astype(xp.asarray(kept, device=x.device), x.dtype) / (1 - p)
+    mask = xp.astype(xp.asarray(kept, device=x.device), x.dtype) / (1 - float(p))
     return x * mask, mask
 
 

@@ -45,6 +45,7 @@ def local_response_norm(
     alpha = check_local_response_norm(x, size, alpha, convention)
     check_arrays(x=x)
     xp = namespace(x)
+    size, beta, k = int(size), float(beta), float(k)  # NumPy's numbers would make float64 of float32
     denominator = k + alpha * _window_sum(xp, x * x, size // 2, (size - 1) // 2)
     return x * denominator**-beta, LocalResponseNormCache(x, denominator, size, alpha, beta)
 
@@ -76,7 +77,7 @@ def check_local_response_norm(x: Array, size: int, alpha: float, convention: str
         raise ValueError(f"size is a number of channels, at least 1, not {size}")
     if convention not in ("torch", "paper"):
         raise ValueError(f'convention must be "torch" (alpha is divided by size) or "paper", not {convention!r}')
-    return alpha / size if convention == "torch" else alpha
+    return float(alpha / size if convention == "torch" else alpha)
 
 
 def _window_sum(xp: Any, values: Array, before: int, after: int) -> Array:
@@ -144,6 +145,7 @@ def batch_norm(
     check_batch_norm(x, running_mean, running_var, weight, bias, training)
     check_arrays(x=x)
     xp = namespace(x)
+    momentum, eps = float(momentum), float(eps)  # NumPy's numbers would make float64 of float32
     over = (0, *range(2, len(x.shape)))
     wide = (1, -1, *(1 for _ in x.shape[2:]))  # a vector over the channels, to be broadcast
     if training:

@@ -252,7 +252,7 @@ def adaptive_avg_pool2d_backward(dy: Array, cache: AdaptiveAvgPool2dCache) -> Ar
     if all_finite(dy):
         return xp.matrix_transpose(cache.vertical) @ dy @ cache.horizontal
     dx = xp.zeros(cache.x_shape, dtype=dy.dtype, device=dy.device)
-    for p, q, rows, columns in AdaptiveWindows(cache.x_shape[2:], tuple(dy.shape[2:])).boxes():
+    for p, q, rows, columns in AdaptiveWindows((cache.x_shape[2], cache.x_shape[3]), tuple(dy.shape[2:])).boxes():
         area = (rows.stop - rows.start) * (columns.stop - columns.start)
         dx[..., rows, columns] += dy[..., p : p + 1, q : q + 1] / area
     return dx

@@ -17,14 +17,14 @@ class WeightsError(ValueError):
     """A weight file that is missing, damaged, unsafe, not the published one, or of another network."""
 
 
-def load_weights(model: Module, source: str | os.PathLike[str], ignore: Iterable[str] = ()) -> None:
+def load_weights(model: Module, source: str | os.PathLike[str], ignore: str | Iterable[str] = ()) -> None:
     """Copy the weights of a file into `model`; nothing is changed if they don't fit.
 
     `source` is a path, or a URL, whose file is kept in the folder `cnnlib/weights` of the user's cache
     ($XDG_CACHE_HOME, or ~/.cache). The file is a state dictionary of name -> tensor, in torch's format (.pth), of which
     nothing but tensors is read, or safetensors, or a checkpoint of `training`. Where its name ends in the first digits
-    of its SHA-256 sum, as torchvision's do (vgg16-397923af.pth), the sum is checked. Names that begin as one of
-    `ignore` are left out.
+    of its SHA-256 sum, as torchvision's do (vgg16-397923af.pth), the sum is checked. Names that begin as `ignore`,
+    or as one of several, are left out.
 
     Raises WeightsError.
     """
@@ -39,14 +39,33 @@ def load_weights(model: Module, source: str | os.PathLike[str], ignore: Iterable
     state = _read(path)
     if any(name.startswith("model.") for name in state):  # a checkpoint of cnnlib's own training
         state = {name.removeprefix("model."): state[name] for name in state if name.startswith("model.")}
-    state = {name: array for name, array in state.items() if not name.startswith(tuple(ignore))}
+    left_out = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+    if others := [prefix for prefix in left_out if not isinstance(prefix, str) or not prefix]:
+        raise TypeError(f"ignore is the beginning of a name, or several in a list, not {others[0]!r}")
+    state = {name: array for name, array in state.items() if not name.startswith(left_out)}
     for name, array in model.state_dict().items():
         if name.endswith(".num_batches_tracked"):  # older files of torch don't have it, and nothing depends on it
             state.setdefault(name, array)
     try:
         model.load_state_dict(state)
     except ValueError as error:
-        raise WeightsError(f"{path} holds the weights of another network: {error}") from None
+        hint = _wrapped(state, model.state_dict())
+        raise WeightsError(f"{path} holds the weights of another network: {hint}{error}") from None
+
+
+def _wrapped(state: Mapping[str, Array], own: Mapping[str, Array]) -> str:
+    """Say what all names of a file begin with, if that is why they aren't the network's."""
+    named = [name for name in state if not (name in own and name.endswith(".num_batches_tracked"))]  # not filled in
+    prefix = os.path.commonprefix(named)
+    prefix = prefix[: prefix.rfind(".") + 1]
+    while prefix and not any(name.removeprefix(prefix) in own for name in named):
+        prefix = prefix[: prefix.rstrip(".").rfind(".") + 1]
+    if not prefix or any(name.startswith(prefix) for name in own):
+        return ""
+    return (
+        f'all its names begin with "{prefix}", as those of a wrapped network do. Without it they may fit: save the '
+        f'file again from {{name.removeprefix("{prefix}"): array for name, array in state.items()}}. '
+    )
 
 
 def _fetched(url: str) -> Path:

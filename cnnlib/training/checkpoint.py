@@ -69,7 +69,8 @@ def save_checkpoint(
 ) -> None:
     """Write a safetensors file with the model's state and, for resuming, the optimizer's, the history and settings.
 
-    The file is written beside `path` and put in its place when it is whole, so an earlier one is never half replaced.
+    The file is written beside `path` and put in its place when it is whole, so an earlier one is never half replaced;
+    where `path` is a symbolic link, that is the place it leads to.
     Raises CheckpointError if that fails.
     """
     from safetensors.numpy import save_file
@@ -103,8 +104,10 @@ def check_place(path: str | os.PathLike[str]) -> None:
 def _in_place_of(path: Path, keep: bool = True) -> Iterator[Path]:
     """Give a name beside `path` to write to; what is there afterwards takes the place of `path`, if `keep`.
 
-    A file that safetensors has made can be read by its owner only: it gets the permissions of any other new file.
+    A link is followed: what it leads to is replaced. A file that safetensors has made can be read by its owner only: it
+    gets the permissions of any other new file.
     """
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +149,7 @@ def load_checkpoint(
         {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
         for prefix in ("model.", "optimizer.")
     )
-    before: dict[str, Array] = model.state_dict()
+    before: dict[str, Array] = model.state_dict(copy=True)
     try:
         model.load_state_dict(of_model)
         if optimizer is not None:

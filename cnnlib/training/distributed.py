@@ -148,7 +148,7 @@ class Processes(World):
                     mean = getattr(module, name) / self.size
                     with self._reporting():
                         self._dist.all_reduce(mean)
-                    setattr(module, name, mean)
+                    getattr(module, name).copy_(mean)
 
     def close(self) -> None:
         """Leave the group: without this gloo may abort at exit."""

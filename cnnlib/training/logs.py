@@ -32,11 +32,12 @@ class CSVLog:
 
     def start(self, history: History) -> None:
         """Write the epochs so far in the place of what is there, all of it or nothing."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.part")
+        place = Path(os.path.realpath(self.path))  # a link is followed
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = place.with_name(f".{place.name}.part")
         rows = [dict(zip(COLUMNS, COLUMNS, strict=True)), *map(asdict, history.epochs)]
         partial.write_text(_rows(rows), encoding="utf-8")
-        os.replace(partial, self.path)
+        os.replace(partial, place)
 
     def add(self, epoch: Epoch) -> None:
         """Append an epoch."""

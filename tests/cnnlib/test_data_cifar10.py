@@ -1,8 +1,9 @@
-"""CIFAR-10's binary version, unpacked and as its archive, from files made here and a server on this machine."""
+"""CIFAR-10's two versions, unpacked and as archives, from files made here and a server on this machine."""
 
 import hashlib
 import io
 import os
+import pickle
 import tarfile
 
 import numpy as np
@@ -60,6 +61,95 @@ def test_cifar10_from_a_folder(root):
     mean, std = train.mean((0, 2, 3))[:, None, None], train.std((0, 2, 3))[:, None, None]
     np.testing.assert_allclose(split.test.images, (raw.test.images - mean) / std, atol=1e-4)
     assert len(data.CIFAR10_CLASSES) == 10
+
+
+def in_python_2(images, labels):
+    """Return a file of the Python version byte by byte as Python 2 wrote the published ones, by cPickle, protocol 2."""
+
+    def text(content):
+        return b"U" + bytes([len(content)]) + content
+
+    raw = images.tobytes()
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text(b"b") + b"\x87R"
+    dtype = b"cnumpy\ndtype\n" + text(b"u1") + b"K\x00K\x01\x87R(K\x03" + text(b"|") + b"NNN" + 2 * b"J\xff\xff\xff\xff"
+    dtype += b"K\x00tb"
+    shape = b"M" + len(labels).to_bytes(2, "little") + b"M" + (3072).to_bytes(2, "little") + b"\x86"
+    state = b"(K\x01" + shape + dtype + b"\x89T" + len(raw).to_bytes(4, "little") + raw + b"tb"
+    numbers = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
+    names = text(b"batch_label") + text(b"training batch 1 of 5")
+    return b"\x80\x02}(" + text(b"data") + array + state + text(b"labels") + numbers + names + b"u."
+
+
+def in_python_3(protocol):
+    def write(images, labels):
+        return pickle.dumps({b"data": images.reshape(-1, 3072), b"labels": labels.tolist()}, protocol)
+
+    return write
+
+
+def write_python_version(root, how, contents):
+    if how == "archive":
+        with tarfile.open(root / "cifar-10-python.tar.gz", "w:gz") as tar:
+            for name, content in contents.items():
+                member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+        return
+    folder = root / "cifar-10-batches-py" if how == "folder" else root
+    folder.mkdir(exist_ok=True)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["archive", "folder", "files"])
+@pytest.mark.parametrize("write", [in_python_2, *map(in_python_3, range(2, 5))])
+def test_the_python_version_is_the_same(how, write, tmp_path):
+    binary, python = tmp_path / "binary", tmp_path / "python"
+    binary.mkdir()
+    python.mkdir()
+    for name, (content, _, _) in files().items():
+        (binary / name).write_bytes(content)
+    contents = {name.removesuffix(".bin"): write(images, labels) for name, (_, images, labels) in files().items()}
+    write_python_version(python, how, contents | {"batches.meta": b"\x80\x02}."})
+    for raw in (True, False):
+        true, found = data.cifar10(binary, raw=raw), data.cifar10(python, raw=raw)
+        for a, b in zip(true, found, strict=True):
+            assert np.array_equal(a.images, b.images) and np.array_equal(a.labels, b.labels)
+            assert a.images.dtype == b.images.dtype and a.labels.dtype == b.labels.dtype
+
+
+class Harmful:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_that_is_no_batch_is_refused_and_runs_nothing(tmp_path):
+    images, labels = np.zeros((2, 3072), np.uint8), [1, 2]
+    good = pickle.dumps({b"data": images, b"labels": labels}, 2)
+    whole = {name.removesuffix(".bin"): good for name in NAMES}
+    write_python_version(tmp_path, "files", whole)
+    data.cifar10(tmp_path)
+    for bad, message in [
+        ({b"data": Harmful(tmp_path / "harm"), b"labels": labels}, "names posix.mkdir: reading it could run code"),
+        ({b"data": images.astype("f4"), b"labels": labels}, "its data are f4, not u1"),
+        ({b"data": images, b"labels": [1]}, r"its data are \(2, 3072\), for 1 labels"),
+        ({b"data": images, b"labels": [1, 300]}, "truncated or foreign"),
+        ({b"data": images, b"labels": [1, 10]}, "a label 10: classes are 0 to 9"),
+        ({b"data": [[0] * 3072] * 2, b"labels": labels}, "truncated or foreign"),
+        ({b"data": images}, "KeyError"),
+        ([1, 2], "truncated or foreign"),
+    ]:
+        (tmp_path / "data_batch_3").write_bytes(pickle.dumps(bad, 2))
+        with pytest.raises(DataFileError, match=f"data_batch_3.*{message}"):
+            data.cifar10(tmp_path)
+    for content in (b"", good[:-1], good[:100], b"no pickle", b"\x80\x02."):
+        (tmp_path / "data_batch_3").write_bytes(content)
+        with pytest.raises(DataFileError, match="data_batch_3 is truncated or foreign"):
+            data.cifar10(tmp_path)
+    assert not (tmp_path / "harm").exists(), "a data file ran code"
 
 
 def test_cifar10_that_is_not_there(tmp_path):

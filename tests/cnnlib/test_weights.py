@@ -147,6 +147,39 @@ def test_another_networks_weights_change_nothing(tmp_path):
     assert_same(model, before)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "net.", "_orig_mod.module."])
+@pytest.mark.parametrize("kept", ["", "features."])
+def test_a_wrapped_networks_names_are_explained(tmp_path, prefix, kept):
+    state = {prefix + name: array for name, array in tensors(BUILD["vgg"]()).items() if name.startswith(kept)}
+    with pytest.raises(WeightsError, match=rf'all its names begin with "{prefix}", .*\.removeprefix\("{prefix}"\)'):
+        models.load_weights(BUILD["vgg"](), named(tmp_path, saved(tmp_path, state)))
+
+
+def test_other_names_are_not_called_wrapped(tmp_path):
+    for state in (tensors(BUILD["alexnet"]()), {f"body.{k}.weight": torch.ones(2) for k in range(3)}):
+        with pytest.raises(WeightsError) as caught:
+            models.load_weights(BUILD["vgg"](), named(tmp_path, saved(tmp_path, state)))
+        assert "begin with" not in str(caught.value)
+
+
+def test_what_is_ignored_is_one_beginning_or_several(tmp_path):
+    model = models.lenet(seed=1)
+    state = tensors(model) | {"aux1.weight": torch.ones(2), "other.bias": torch.ones(1)}
+    path = named(tmp_path, saved(tmp_path, state))
+    for ignore in (["aux1.", "other"], ("other", "aux1"), iter(["aux", "other."])):
+        found = models.lenet(seed=2)
+        models.load_weights(found, path, ignore)
+        assert_same(found, model.state_dict())
+    del state["other.bias"]
+    path = named(tmp_path, saved(tmp_path, state))
+    found = models.lenet(seed=2)
+    models.load_weights(found, path, ignore="aux1")
+    assert_same(found, model.state_dict())
+    for ignore in ([""], "", [3]):
+        with pytest.raises(TypeError, match="ignore is the beginning of a name, or several in a list, not "):
+            models.load_weights(found, path, ignore)
+
+
 def test_a_renamed_or_damaged_file_is_known_by_its_name(tmp_path):
     path = named(tmp_path, saved(tmp_path, tensors(BUILD["vgg"]())))
     content = bytearray(path.read_bytes())
