@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from autograder import channel, runner
+from autograder.downloads import plain
 from autograder.hole import ask
 from autograder.judge import has_parts, judge
 from autograder.problem_set import Given, ProblemSet, Written, answer_key
@@ -63,7 +64,7 @@ def grade(
 def _grade(result: Result, submission: Submission, problem_set: ProblemSet, sandbox: Sandbox, limits: Limits) -> None:
     result.digest = submission.digest
     if submission.class_seed not in (None, problem_set.class_seed):
-        said = str(submission.class_seed)[:20]
+        said = plain(str(submission.class_seed)[:20])
         result.remarks.append(f"the notebook is of class seed {said}; it was graded as one of {problem_set.class_seed}")
     trial = _Trial(problem_set, submission, questions(problem_set, result.seed))
     result.printed = trial.run(sandbox, limits)

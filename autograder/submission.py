@@ -37,6 +37,7 @@ class Submission:
     imports: tuple[Import, ...]  # of all cells, for names that the answers use
     defines: frozenset[str]  # all names that its code cells define, for hints
     class_seed: Any  # what the notebook says of itself; None if nothing
+    of_set: Any  # likewise
 
     @property
     def is_untouched(self) -> bool:
@@ -78,9 +79,12 @@ def read(path: Path, problem_set: ProblemSet) -> Submission:
             written[grade_id] = "\n\n".join(texts)
     imports = _needed(found, answers.values())
     defines = frozenset().union(*(cell.defines for cell in found))
-    class_seed = _dict(_dict(notebook.get("metadata")).get("problem_set")).get("class_seed")
-    digest = hashlib.sha256(content).hexdigest()
-    return Submission(digest, answers, unanswered, written, imports, defines, class_seed)
+    about = _dict(_dict(notebook.get("metadata")).get("problem_set"))
+    return Submission(
+        *(hashlib.sha256(content).hexdigest(), answers, unanswered, written, imports, defines),
+        class_seed=about.get("class_seed"),
+        of_set=about.get("name"),
+    )
 
 
 def _answer(found: list[Cell], grade_id: str, stub: str, name: str, given: Iterable[str]) -> Answer | str:
