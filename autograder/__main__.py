@@ -198,6 +198,9 @@ def write_export(
             policy = late.LatePolicy(due.replace(tzinfo=where), free_days, percent, stated)
         records, title = _records(results, course)
         batch.write(target, export.table(records.values(), layout, title, policy))
+    unknown = sorted(policy.times.keys() - records.keys()) if policy else []
+    if unknown:
+        console.print(f"{len(unknown)} times are of nobody who was graded: {', '.join(map(downloads.plain, unknown))}")
     guessed = sum(isinstance(policy.handed_in(result), late.OfFile) for result in records.values()) if policy else 0
     if guessed:
         console.print(f"{guessed} times are those of files, which copying changes: give the LMS's with --times")

@@ -2,6 +2,7 @@
 
 import math
 import os
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -34,7 +35,7 @@ def _here() -> tzinfo:
     return ZoneInfo(named) if named else datetime.now().astimezone().tzinfo or UTC
 
 
-def read_times(path: Path, where: tzinfo, students: roster.Roster | None = None) -> dict[str, datetime]:
+def read_times(path: Path, where: tzinfo) -> dict[str, datetime]:
     """Read when each student handed in, from a CSV or from Moodle's grading worksheet; of several times the last.
 
     Times without a zone are those of `where`. Raises ValueError for a row that is no time.
@@ -48,8 +49,7 @@ def read_times(path: Path, where: tzinfo, students: roster.Roster | None = None)
         time = _time(row[when], where)
         if time is None:
             raise ValueError(f"{path}: {row[when]!r} of {row[key]!r} is no time; write one like 2027-03-01T23:59")
-        student = students.student(row[key]) if students else None
-        student = student or row[key]
+        student = unicodedata.normalize("NFC", row[key])
         times[student] = max(time, times.get(student, time))
     return times
 

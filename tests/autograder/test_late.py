@@ -117,11 +117,12 @@ def test_the_list_wins_and_a_files_time_is_said_to_be_one(tmp_path, convolution)
     store.begin(Settings.draw(convolution, SEED, seconds=5, unsafe=False))
     for student in ("ada", "ben"):
         store.save(replace(record(student, right=20), file_time=after(5 * 24 * 3600)))
-    (tmp_path / "times.csv").write_text("id,handed in\nada,2027-03-01T11:00\n")
+    (tmp_path / "times.csv").write_text("id,handed in\nada,2027-03-01T11:00\nzoe,2027-03-01T11:00\n")
     words = ["export", tmp_path / "results", "--due", "2027-03-01T12:00:00", "--zone", "Europe/Zurich"]
     done = CliRunner().invoke(app, [*map(str, words), "--times", str(tmp_path / "times.csv")])
     assert done.exit_code == 0, done.output
     assert "1 times are those of files, which copying changes" in " ".join(done.output.split())
+    assert "1 times are of nobody who was graded: zoe" in " ".join(done.output.split())
     with (tmp_path / "results" / "csv.csv").open() as file:
         rows = {row["student"]: (row["handed in"], row["says"], row["final"]) for row in csv.DictReader(file)}
     assert rows == {
