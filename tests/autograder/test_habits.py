@@ -123,7 +123,10 @@ def test_a_cell_in_another_language_is_no_answer(hand_in, convolution):
     assert read(path, convolution).unanswered["forward"] == "not answered"
 
 
-@pytest.mark.parametrize("source", ["%time x\n" * 2000, "f?\n" * 999 + "def f(:", "(\n" + "?\n" * 99, "%%\n", "\0%x"])
+@pytest.mark.parametrize(
+    "source",
+    ["%time x\n" * 2000, "!l\n" * 600 + "def f(:", "f?\n" * 999 + "def f(:", "(\n" + "?\n" * 99, "%%\n", "\0%x"],
+)
 def test_what_ipython_cannot_read_is_an_error_of_the_cell(source, hand_in, convolution):
     assert "sizes" in read(hand_in({"forward": source, "sizes": RIGHT["sizes"]}), convolution).answers
 
