@@ -1,7 +1,7 @@
 """`python -m autograder release | solution | check | grade | feedback | gradebook | export | similar`."""
 
-import csv
 import statistics
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from autograder import batch, export, feedback
-from autograder.late import LatePolicy
+from autograder import batch, downloads, export, feedback, late
+from autograder import roster as class_list
+from autograder.choice import Chosen, choose
 from autograder.problem_set import Given, ProblemSet
 from autograder.result import Result, State
 from autograder.sandbox import SandboxError, open_sandbox
+from autograder.submission import Submission, UnreadableNotebook, read
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console(markup=False, highlight=False)  # students' names and errors may look like markup
@@ -108,12 +110,12 @@ def check(
 @app.command()
 def grade(
     set_name: SetName,
-    submissions: Annotated[
-        Path, typer.Argument(help="Folder of STUDENT/SET/*.ipynb, STUDENT/*.ipynb or STUDENT.ipynb.")
-    ],
+    submissions: Annotated[Path, typer.Argument(help="Folder, or the zip that Moodle or Canvas gives to download.")],
     results: Annotated[Path, typer.Option(help="Folder for the records, the pages and the table.")],
     class_seed: ClassSeed = 0,
-    roster: Annotated[Path | None, typer.Option(help="CSV with a column id: who should have handed in.")] = None,
+    roster: Annotated[
+        Path | None, typer.Option(help="Who should hand in: a CSV with a column id, or Moodle's or Canvas's.")
+    ] = None,
     dask: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler; its workers see the same folders.")
     ] = None,
@@ -132,22 +134,24 @@ def grade(
     with explained():
         problem_set = source.load(set_name, class_seed)
         sandbox = open_sandbox(unsafe)
-        students = _roster(roster) if roster else None
-        found = batch.find(submissions, set_name, students)
+        students = class_list.read(roster) if roster else None
+        handed_in = downloads.find(submissions, set_name, results / "unpacked", students)
+        found = handed_in.students
         before, done = _settle(store, problem_set, seed, seconds, unsafe, regrade)
         settings = store.settings
-        todo = {s: paths for s, paths in found.items() if not _still_holds(done.get(s), paths, settings)}
+        todo = {s: files for s, files in found.items() if not _still_holds(done.get(s), files, settings)}
     console.print(f"{len(found)} submissions, {len(found) - len(todo)} of them graded before; {sandbox.isolation}")
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with explained("; what was graded is kept: type the same command to go on"):
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("grading", total=len(todo))
-            for result in _graded(todo, submissions, problem_set, settings, jobs, dask):
+            for result in _graded(todo, problem_set, settings, jobs, dask):
                 store.save(result)
                 progress.update(task, advance=1, description=f"{result.student}: {result.state}")
         graded = {student: result for student, result in store.load().items() if student in found}
         _write_feedback(results, graded, problem_set.title)
         batch.write(results / "grades.csv", export.table(graded.values(), "csv", problem_set.title))
+        _list_ignored(handed_in, results / "ignored.csv")
     _summary(graded, problem_set.points)
     if before:
         _changes(before, graded)
@@ -173,7 +177,11 @@ def write_export(
     results: ResultsFolder,
     layout: Annotated[str, typer.Option("--format", help=" or ".join(export.FORMATS) + ".")] = "csv",
     to: Annotated[Path | None, typer.Option(help="File to write; default: RESULTS/FORMAT.csv.")] = None,
-    due: Annotated[datetime | None, typer.Option(help="Who hands in after this local time is late.")] = None,
+    due: Annotated[datetime | None, typer.Option(help="Who hands in after this time is late.")] = None,
+    zone: Annotated[str | None, typer.Option(help="Zone of --due, Europe/Zurich say; default: this machine's.")] = None,
+    times: Annotated[
+        Path | None, typer.Option(help="When each handed in: a CSV with id and 'handed in', or Moodle's worksheet.")
+    ] = None,
     free_days: Annotated[int, typer.Option(min=0, help="Late days that cost nothing.")] = 0,
     percent: Annotated[float, typer.Option(min=0, max=100, help="What each further day begun costs.")] = 10.0,
     course: Annotated[
@@ -182,10 +190,20 @@ def write_export(
 ) -> None:
     """Write the grades for a spreadsheet, for Moodle or for Canvas."""
     target = to or results / f"{layout}.csv"
-    late = LatePolicy(due, free_days, percent) if due else None
     with explained():
+        policy = None
+        if due:
+            where = late.zone(zone)
+            stated = late.read_times(times, where) if times else {}
+            policy = late.LatePolicy(due.replace(tzinfo=where), free_days, percent, stated)
         records, title = _records(results, course)
-        batch.write(target, export.table(records.values(), layout, title, late))
+        batch.write(target, export.table(records.values(), layout, title, policy))
+    unknown = sorted(policy.times.keys() - records.keys()) if policy else []
+    if unknown:
+        console.print(f"{len(unknown)} times are of nobody who was graded: {', '.join(map(downloads.plain, unknown))}")
+    guessed = sum(isinstance(policy.handed_in(result), late.OfFile) for result in records.values()) if policy else 0
+    if guessed:
+        console.print(f"{guessed} times are those of files, which copying changes: give the LMS's with --times")
     waiting = sum(result.score is None for result in records.values())
     console.print(f"{target}: {len(records)} rows" + (f", {waiting} without a grade yet" if waiting else ""))
 
@@ -195,22 +213,20 @@ def gradebook(
     results: ResultsFolder,
     submissions: Annotated[Path, typer.Argument(help="The folder that was graded.")],
     course: Annotated[Path, typer.Option(help="nbgrader's course folder, with or without a gradebook.db.")],
+    roster: Annotated[Path | None, typer.Option(help="The roster that was graded with.")] = None,
 ) -> None:
     """Enter the scores into nbgrader's gradebook; formgrader then shows the answers that a person must read."""
     from autograder import gradebook, source
-    from autograder.submission import UnreadableNotebook, read
 
     with explained():
         records, _ = _records(results)
         settings = batch.Results(results).settings
         problem_set = source.load(settings.problem_set, settings.class_seed)
         gradebook.enter(course, problem_set, records.values())
-        for student, paths in batch.find(submissions, settings.problem_set).items():
-            try:
-                submission = read(paths[0], problem_set) if len(paths) == 1 else None
-            except UnreadableNotebook:
-                submission = None
-            if submission and student in records and submission.digest == records[student].digest:
+        students = class_list.read(roster) if roster else None
+        found = downloads.find(submissions, settings.problem_set, results / "unpacked", students)
+        for student, submission in _submissions(found, problem_set):
+            if student in records and submission.digest == records[student].digest:
                 gradebook.show(course, problem_set, records[student], submission)
     console.print(f"{course / 'gradebook.db'}: {len(records)} submissions of {problem_set.name}")
 
@@ -227,16 +243,14 @@ def similar(
     with explained():
         from autograder import source
         from autograder.similarity import similar
-        from autograder.submission import UnreadableNotebook, read
 
         problem_set = source.load(set_name, class_seed)
-        code = {}
-        for student, paths in batch.find(submissions, set_name).items():
-            try:
-                answers = read(paths[0], problem_set).answers.values() if len(paths) == 1 else []
-            except UnreadableNotebook:
-                continue  # a human looks at it anyway
-            code[student] = "\n\n".join(answer.source for answer in answers)
+        with tempfile.TemporaryDirectory() as unpacked:
+            found = downloads.find(submissions, set_name, Path(unpacked))
+            code = {
+                student: "\n\n".join(answer.source for answer in submission.answers.values())
+                for student, submission in _submissions(found, problem_set)
+            }
         given = [cell.source if isinstance(cell, Given) else cell.stub for cell in problem_set.cells]
         pairs = similar(code, "\n\n".join(given), at_least)
         rows = [["one", "other", "share"], *([p.one, p.other, p.share] for p in pairs)]
@@ -244,31 +258,29 @@ def similar(
     console.print(f"{to}: {len(pairs)} pairs of {len(code)} students")
 
 
+def _submissions(found: downloads.Found, problem_set: ProblemSet) -> Iterator[tuple[str, Submission]]:
+    """Read the notebook of each student that counts. What can't be read is skipped: a human looks at it anyway."""
+    for student, handed_in in found.students.items():
+        chosen = choose(handed_in, problem_set)
+        try:
+            if isinstance(chosen, Chosen):
+                yield student, read(chosen.path, problem_set)
+        except (UnreadableNotebook, OSError):
+            continue
+
+
 def _graded(
-    todo: dict[str, list[Path]],
-    folder: Path,
+    todo: dict[str, downloads.HandedIn],
     problem_set: ProblemSet,
     settings: batch.Settings,
     jobs: int,
     dask: str | None,
 ) -> Iterator[Result]:
     if dask is None:
-        return batch.grade_class(todo, folder, problem_set, settings, jobs)
+        return batch.grade_class(todo, problem_set, settings, jobs)
     from autograder import cluster
 
-    return cluster.grade_class(todo, folder, problem_set, settings, dask)
-
-
-def _roster(path: Path) -> dict[str, object]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if "id" not in (rows.fieldnames or ()):
-            raise ValueError(f"{path} has no column id; it has {rows.fieldnames}")
-        students = {row["id"]: row for row in rows}
-    odd = [student for student in students if not student or "/" in student or student.startswith(".")]
-    if odd:
-        raise ValueError(f"{path} has an id that can name no file: {odd[0]!r}")
-    return students
+    return cluster.grade_class(todo, problem_set, settings, dask)
 
 
 def _settle(
@@ -291,11 +303,16 @@ def _settle(
     return store.load("previous"), store.load()
 
 
-def _still_holds(result: Result | None, paths: list[Path], settings: batch.Settings) -> bool:
+def _still_holds(result: Result | None, handed_in: downloads.HandedIn, settings: batch.Settings) -> bool:
     """Whether a record of an earlier, killed run is about the very notebook that lies there now."""
-    if result is None or result.digest is None or len(paths) != 1 or result.seed != settings.seed:
+    if result is None or result.digest is None or result.seed != settings.seed:
         return False
-    return batch.digest(paths[0]) == result.digest
+    if len(handed_in.notebooks) != 1 or handed_in.unreadable:
+        return False
+    try:
+        return batch.digest(handed_in.notebooks[0]) == result.digest
+    except OSError:
+        return False  # grading says what is wrong with it
 
 
 def _records(folder: Path, course: Path | None = None) -> tuple[dict[str, Result], str]:
@@ -312,6 +329,15 @@ def _records(folder: Path, course: Path | None = None) -> tuple[dict[str, Result
         problem_set = source.load(settings.problem_set, settings.class_seed)
         gradebook.read_back(course, problem_set, records.values())
     return records, settings.title
+
+
+def _list_ignored(found: downloads.Found, to: Path) -> None:
+    """Say what counts for nobody: files that hold no notebook, and notebooks of nobody in the roster."""
+    batch.write(to, export.as_csv([["file", "why"], *found.ignored]))
+    if found.ignored:
+        console.print(f"{len(found.ignored)} files were ignored: {to} lists them")
+    for student in found.strangers:
+        console.print(f"not in the roster: {student}")
 
 
 def _write_feedback(folder: Path, records: dict[str, Result], title: str) -> None:

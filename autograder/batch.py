@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from autograder.choice import Chosen, Disputed, Nothing, choose
+from autograder.downloads import HandedIn
 from autograder.grading import grade
-from autograder.late import handed_in
+from autograder.late import file_time
 from autograder.problem_set import ProblemSet
 from autograder.result import Result, Undecided
 from autograder.sandbox import Limits, find_sandbox
@@ -99,52 +101,24 @@ def write(path: Path, text: str) -> None:
     os.replace(draft, path)
 
 
-def find(folder: Path, set_name: str, roster: Mapping[str, object] | None = None) -> dict[str, list[Path]]:
-    """Return every student's notebooks for one problem set.
-
-    Takes `STUDENT/SET/*.ipynb` (nbgrader's layout), `STUDENT/*.ipynb` (an LMS download) and `STUDENT.ipynb`. Who
-    has no notebook in an own folder, or stands in the roster only, is there too, with none. Raises RunError if
-    the folder does not exist.
-    """
-    if not folder.is_dir():
-        raise RunError(f"there is no folder {folder}")
-    found: dict[str, list[Path]] = {student: [] for student in roster or ()}
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            inner = entry / set_name
-            notebooks = sorted((inner if inner.is_dir() else entry).glob("*.ipynb"))
-            named = [path for path in notebooks if path.stem in (set_name, f"homework-{set_name}")]
-            found.setdefault(_student(entry.name), []).extend(named or notebooks)
-        elif entry.suffix == ".ipynb":
-            found.setdefault(_student(entry.stem), []).append(entry)
-    return found
-
-
-def _student(name: str) -> str:
-    """Name a student after a file: bytes that are no UTF-8 would fit into no record."""
-    return os.fsencode(name).decode(errors="replace")
-
-
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, as in a record."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def grade_student(student: str, paths: list[Path], folder: Path, problem_set: ProblemSet, settings: Settings) -> Result:
-    """Grade one student's notebook in this process: the job of one worker, on this machine or another."""
-    names = ", ".join(path.name for path in paths)
-    if any(path.resolve() != folder.resolve() / path.relative_to(folder) for path in paths):
-        return for_a_human(student, f"{names} is a link and not a notebook of its own", problem_set, settings)
-    if len(paths) > 1:
-        reason = f"several notebooks, and none has the name of the set: {names}"
-        return for_a_human(student, reason, problem_set, settings)
-    path = paths[0] if paths else None
-    limits = Limits(settings.seconds)
-    result = grade(path, student, problem_set, find_sandbox(settings.unsafe), settings.seed, limits)
-    result.handed_in = handed_in(path) if path else None
-    return result
+def grade_student(student: str, handed_in: HandedIn, problem_set: ProblemSet, settings: Settings) -> Result:
+    """Grade what one student handed in, in this process: the job of one worker, on this machine or another."""
+    match choose(handed_in, problem_set):
+        case Disputed(reason):
+            return for_a_human(student, reason, problem_set, settings)
+        case Nothing():
+            return for_a_human(student, "nothing was handed in", problem_set, settings)
+        case Chosen(path, remark):
+            box, limits = find_sandbox(settings.unsafe), Limits(settings.seconds)
+            result = grade(path, student, problem_set, box, settings.seed, limits)
+            result.remarks += [] if remark is None else [remark]
+            result.file_time = file_time(path)
+            return result
 
 
 def for_a_human(student: str, reason: str, problem_set: ProblemSet, settings: Settings) -> Result:
@@ -154,8 +128,7 @@ def for_a_human(student: str, reason: str, problem_set: ProblemSet, settings: Se
 
 
 def grade_class(
-    submissions: Mapping[str, list[Path]],
-    folder: Path,
+    submissions: Mapping[str, HandedIn],
     problem_set: ProblemSet,
     settings: Settings,
     jobs: int,
@@ -166,19 +139,19 @@ def grade_class(
     each, so that only the submission that kills its grader goes to a human.
     """
     left = dict(submissions)
-    common = folder, problem_set, settings
+    common = problem_set, settings
     try:
         with _pool(jobs) as pool:
-            futures = {pool.submit(grade_student, s, paths, *common): s for s, paths in left.items()}
+            futures = {pool.submit(grade_student, s, found, *common): s for s, found in left.items()}
             for future in as_completed(futures):
                 result = outcome(future, futures[future], problem_set, settings)
                 del left[futures[future]]
                 yield result
     except BrokenProcessPool:
-        for student, paths in left.items():
+        for student, found in left.items():
             try:
                 with _pool(1) as pool:
-                    yield outcome(pool.submit(grade_student, student, paths, *common), student, problem_set, settings)
+                    yield outcome(pool.submit(grade_student, student, found, *common), student, problem_set, settings)
             except BrokenProcessPool:
                 yield for_a_human(student, "the grader itself died on this notebook", problem_set, settings)
 

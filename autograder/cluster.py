@@ -1,18 +1,18 @@
 """Grade a class on a Dask cluster whose workers see the same folders as this machine."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from distributed import Client, as_completed
 
 from autograder.batch import Settings, grade_student, outcome
+from autograder.downloads import HandedIn
 from autograder.problem_set import ProblemSet
 from autograder.result import Result
 from autograder.sandbox import open_sandbox
 
 
 def grade_class(
-    submissions: Mapping[str, list[Path]], folder: Path, problem_set: ProblemSet, settings: Settings, address: str
+    submissions: Mapping[str, HandedIn], problem_set: ProblemSet, settings: Settings, address: str
 ) -> Iterator[Result]:
     """Like `autograder.batch.grade_class`, on the cluster whose scheduler answers at `address`.
 
@@ -23,8 +23,8 @@ def grade_class(
         client.run(open_sandbox, settings.unsafe)  # other machines may lack what this one has
         futures = {
             # pure: two students may hand in the same file, each is graded
-            client.submit(grade_student, student, paths, folder.resolve(), problem_set, settings, pure=False): student
-            for student, paths in submissions.items()
+            client.submit(grade_student, student, found, problem_set, settings, pure=False): student
+            for student, found in submissions.items()
         }
         for future in as_completed(futures):
             yield outcome(future, futures[future], problem_set, settings)

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable
 
-from autograder.late import LatePolicy
+from autograder.late import LatePolicy, OfFile, Stated
 from autograder.result import Result
 
 FORMATS = ("csv", "moodle", "canvas")
@@ -24,7 +24,7 @@ def table(results: Iterable[Result], layout: str, title: str, late: LatePolicy |
     elif layout == "csv":
         exercises = list(dict.fromkeys(e.grade_id for r in results for e in r.exercises))
         header = ["student", "state", "score", "points", *exercises]
-        header += ["handed in", "days late", "final", "seconds", "isolation", "notebook", "reason"]
+        header += ["handed in", "says", "days late", "final", "seconds", "isolation", "notebook", "reason"]
         rows = []
         for r in results:
             earned = {e.grade_id: e.earned for e in r.exercises}
@@ -35,11 +35,22 @@ def table(results: Iterable[Result], layout: str, title: str, late: LatePolicy |
                 _points(r.points),
                 *(_points(earned.get(e)) for e in exercises),
             ]
-            row += [r.handed_in or "", late.days(r) if late else "", _points(final[r.student])]
+            row += [*_when(r, late), late.days(r) if late else "", _points(final[r.student])]
             rows.append([*row, r.seconds, r.isolation, (r.digest or "")[:12], r.reason])
     else:
         raise ValueError(f"no table layout {layout!r}: there are {', '.join(FORMATS)}")
     return as_csv([header, *rows])
+
+
+def _when(result: Result, late: LatePolicy | None) -> tuple[str, str]:
+    """Return when a notebook was handed in, and who says so."""
+    match late.handed_in(result) if late else None:
+        case Stated(time):
+            return time.astimezone(late.due.tzinfo).isoformat(), "list"
+        case OfFile(time):
+            return time.astimezone(late.due.tzinfo).isoformat(), "file"
+        case _:
+            return (result.file_time, "file") if result.file_time is not None else ("", "")
 
 
 def as_csv(rows: Iterable[Iterable[object]]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from autograder import channel, runner
+from autograder.downloads import plain
 from autograder.hole import ask
 from autograder.judge import has_parts, judge
 from autograder.problem_set import Given, ProblemSet, Written, answer_key
@@ -63,7 +64,7 @@ def grade(
 def _grade(result: Result, submission: Submission, problem_set: ProblemSet, sandbox: Sandbox, limits: Limits) -> None:
     result.digest = submission.digest
     if submission.class_seed not in (None, problem_set.class_seed):
-        said = str(submission.class_seed)[:20]
+        said = plain(str(submission.class_seed)[:20])
         result.remarks.append(f"the notebook is of class seed {said}; it was graded as one of {problem_set.class_seed}")
     trial = _Trial(problem_set, submission, questions(problem_set, result.seed))
     result.printed = trial.run(sandbox, limits)
@@ -79,6 +80,8 @@ class _Trial:
         self.called = set(submission.answers)  # exercises that are asked for answers
         self.failed = dict(submission.unanswered)  # why an exercise gave no more answers
         self.values: dict[tuple[str, int], channel.Value | channel.Raised] = {}
+        self.imports = {each.statement: each.name for each in submission.imports}  # run before everything else
+        self.not_imported: dict[str, str] = {}  # names, and why they are not there
 
     def run(self, sandbox: Sandbox, limits: Limits) -> str:
         """Collect all values; return what was printed. Raises SandboxError if not even the first cell ran."""
@@ -89,6 +92,10 @@ class _Trial:
             reached = self._collect(run)
             if run.ended is None:
                 break
+            if reached is None and self.imports:  # one of them ended the process: the answers may do without
+                self.not_imported |= dict.fromkeys(self.imports.values(), run.ended)
+                self.imports = {}
+                continue
             if reached is None or reached.exercise not in self.called:
                 raise SandboxError(f"the sandbox failed before it reached an answer: {run.ended}")
             self.failed.setdefault(reached.exercise, run.ended)
@@ -98,7 +105,7 @@ class _Trial:
         return printed
 
     def _cells(self) -> list[dict[str, Any]]:
-        cells = []
+        cells = [{"grade_id": words, "source": words, "answer": "", "cases": []} for words in self.imports]
         for cell in self.problem_set.cells:
             if isinstance(cell, Written):
                 continue
@@ -122,6 +129,8 @@ class _Trial:
         """Take the values out of one run's records; return the last one about an exercise: how far the run came."""
         reached = None
         for record in run.records:
+            if isinstance(record, channel.Failed) and record.exercise in self.imports:
+                self.not_imported[self.imports[record.exercise]] = record.error
             if isinstance(record, channel.End) or record.exercise not in self.defined:
                 continue
             reached = record
@@ -139,7 +148,7 @@ class _Trial:
             yield CodeResult(
                 *(grade_id, exercise.title, exercise.points),
                 cases=[
-                    CaseResult(question.title, _hint(self._verdict(grade_id, number, question), self.submission))
+                    CaseResult(question.title, self._hint(self._verdict(grade_id, number, question)))
                     for number, question in enumerate(self.asked[grade_id])
                 ],
                 remarks=list(answer.remarks) if answer else [],
@@ -154,6 +163,24 @@ class _Trial:
             case None:
                 return NoAnswer(_sentence(self.failed.get(grade_id, "no answer came back")))
 
+    def _hint(self, verdict: Right | Wrong | NoAnswer) -> Right | Wrong | NoAnswer:
+        """Put a message of Python's into the words of the course where a student may not know what it means."""
+        if not isinstance(verdict, NoAnswer):
+            return verdict
+        why = verdict.why
+        missing = re.match(r"NameError: name '(\w+)' is not defined", why)
+        if missing and missing[1] in self.not_imported:
+            why += f". Another cell imports it, which failed: {_sentence(self.not_imported[missing[1]])}"
+        elif missing and missing[1] in self.submission.defines:
+            why += ". Another cell of the notebook defines it: helpers belong in the answer cell"
+        if why.startswith("NotImplementedError"):
+            why = "not answered"
+        elif "ModuleNotFoundError: No module named 'cnnlib'" in why:
+            why += ". Answers are graded without cnnlib: write it out"
+        elif why.startswith("PermissionError: [Errno 1] "):
+            why += ". The sandbox refuses what no answer needs"
+        return replace(verdict, why=why)
+
 
 def _written(problem_set: ProblemSet, submission: Submission) -> Iterable[WrittenResult]:
     """List the written questions: without points until they are read, 0 where nothing was written."""
@@ -165,21 +192,3 @@ def _written(problem_set: ProblemSet, submission: Submission) -> Iterable[Writte
 def _sentence(error: str) -> str:
     """Shorten what came out of the sandbox, and put words where a student's exception has none."""
     return error[:600].strip() or "an exception without a name and without words"
-
-
-def _hint(verdict: Right | Wrong | NoAnswer, submission: Submission) -> Right | Wrong | NoAnswer:
-    """Put a message of Python's into the words of the course where a student may not know what it means."""
-    if not isinstance(verdict, NoAnswer):
-        return verdict
-    missing = re.match(r"NameError: name '(\w+)' is not defined", verdict.why)
-    if missing and missing[1] in submission.defines:
-        return replace(
-            verdict, why=f"{verdict.why}. Another cell of the notebook defines it: helpers belong in the answer cell"
-        )
-    if verdict.why.startswith("NotImplementedError"):
-        return replace(verdict, why="not answered")
-    if verdict.why.startswith("ModuleNotFoundError: No module named 'cnnlib'"):
-        return replace(verdict, why=f"{verdict.why}. Answers are graded without cnnlib: write it out")
-    if verdict.why.startswith("PermissionError: [Errno 1] "):
-        return replace(verdict, why=f"{verdict.why}. The sandbox refuses what no answer needs")
-    return verdict

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ class WrongAnswer(ValueError):
 def judge(value: Any, right: Any, arguments: list[Any], hole: Hole) -> Right | Wrong:
     """Compare one answer, as the runner wrote it, with the right one; name the misconception where one fits."""
     try:
-        answer = _parts(value, len(right)) if has_parts(right) else received(value)
+        answer = _parts(value, len(right)) if has_parts(right) else _one(value, np.shape(right))
     except WrongAnswer as error:
         return Wrong(str(error))
     if same(answer, right, hole.tolerance):
@@ -34,11 +35,37 @@ def judge(value: Any, right: Any, arguments: list[Any], hole: Hole) -> Right | W
     return Wrong(difference(answer, right, arguments, hole.tolerance))
 
 
-def _parts(value: Any, number: int) -> tuple[np.ndarray, ...]:
+def _things(value: Any) -> list[Any] | None:
+    """Return the parts of a tuple, as the runner wrote it."""
     parts = value.get("tuple") if isinstance(value, dict) else None
-    if not isinstance(parts, list) or len(parts) != number:
+    return parts if isinstance(parts, list) else None
+
+
+def _parts(value: Any, number: int) -> tuple[np.ndarray, ...]:
+    parts = _things(value)
+    if parts is None:
         raise WrongAnswer(f"should return {number} arrays")
+    if len(parts) != number:
+        raise WrongAnswer(f"returns {_counted(parts)}, {number} arrays are expected")
     return tuple(received(part) for part in parts)
+
+
+def _one(value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Read one array; a tuple of its rows is one too."""
+    parts = _things(value)
+    if parts is None:
+        return received(value)
+    rows = []
+    if shape[:1] == (len(parts),):
+        with suppress(WrongAnswer):  # whatever they are, they are too many
+            rows = [received(part) for part in parts]
+    if not rows or any(row.shape != rows[0].shape for row in rows):
+        raise WrongAnswer(f"returns {_counted(parts)}, one array is expected")
+    return np.stack(rows)
+
+
+def _counted(parts: list[Any]) -> str:
+    return f"{len(parts)} thing{'s' * (len(parts) != 1)}"
 
 
 def has_parts(right: Any) -> bool:
@@ -54,6 +81,8 @@ def received(value: Any) -> np.ndarray:
     dtype, shape = value.get("dtype"), value.get("shape")
     if not isinstance(dtype, str) or not isinstance(shape, list):
         raise WrongAnswer("returns no array")
+    if dtype[1:2] == "c":
+        raise WrongAnswer("returns complex numbers, with imaginary parts that are not zero")
     if dtype[:1] not in ("<", ">", "|", "=") or dtype[1:] not in PLAIN:
         raise WrongAnswer(f"returns an array of type {dtype[:20]}; numbers are expected")
     if len(shape) > 8 or not all(type(size) is int and 0 <= size <= LARGEST_ARRAY for size in shape):

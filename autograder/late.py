@@ -1,43 +1,113 @@
 """When a notebook was handed in, and what being late costs."""
 
 import math
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+import os
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
+from autograder import roster
 from autograder.result import Result
 
+TIMES = ("handed in", "Last modified (submission)", "submitted_at", "time")
+MOODLE = ("%A, %d %B %Y, %I:%M %p", "%A, %d %B %Y, %H:%M", "%A, %B %d, %Y, %I:%M %p")
 
-def handed_in(notebook: Path) -> str:
-    """Return the time of handing in, in ISO format: nbgrader's timestamp.txt beside the notebook, else the file's."""
-    stamp = notebook.with_name("timestamp.txt")
-    if stamp.is_file() and not stamp.is_symlink():
-        with stamp.open(encoding="utf-8", errors="replace") as file:
-            day, _, rest = file.read(100).strip().partition(" ")
-        clock, _, zone = rest.partition(" ")
-        try:
-            time = datetime.fromisoformat(f"{day} {clock}".strip())
-            return (time if time.tzinfo else time.replace(tzinfo=ZoneInfo(zone or "UTC"))).isoformat()
-        except (ValueError, ZoneInfoNotFoundError):
-            pass  # no date: the file's own time is the best that there is
+
+def file_time(notebook: Path) -> str:
+    """Return the time of a notebook's file, in ISO format: all that there is where the LMS says nothing."""
     return datetime.fromtimestamp(notebook.stat().st_mtime, UTC).isoformat(timespec="seconds")
+
+
+def zone(name: str | None) -> tzinfo:
+    """Return the zone with this IANA name; None: this machine's. Raises ValueError if there is none."""
+    try:
+        return ZoneInfo(name) if name is not None else _here()
+    except (OSError, ValueError, LookupError):
+        raise ValueError(f"no time zone {name!r}: write one like Europe/Zurich or UTC") from None
+
+
+def _here() -> tzinfo:
+    """Return this machine's zone with its clock changes, where it says which it is."""
+    named = os.environ.get("TZ") or os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    return ZoneInfo(named) if named else datetime.now().astimezone().tzinfo or UTC
+
+
+def read_times(path: Path, where: tzinfo) -> dict[str, datetime]:
+    """Read when each student handed in, from a CSV or from Moodle's grading worksheet; of several times the last.
+
+    Times without a zone are those of `where`. Raises ValueError for a row that is no time.
+    """
+    rows = roster.rows(path)
+    key, when = roster.column(path, rows, roster.IDS, "id"), roster.column(path, rows, TIMES, "handed in")
+    times: dict[str, datetime] = {}
+    for row in rows:
+        if row[when] in ("", "-"):  # nothing was handed in
+            continue
+        time = _time(row[when], where)
+        if time is None:
+            raise ValueError(f"{path}: {row[when]!r} of {row[key]!r} is no time; write one like 2027-03-01T23:59")
+        student = unicodedata.normalize("NFC", row[key])
+        times[student] = max(time, times.get(student, time))
+    return times
+
+
+def _time(text: str, where: tzinfo) -> datetime | None:
+    for read in (datetime.fromisoformat, *(lambda text, form=form: datetime.strptime(text, form) for form in MOODLE)):
+        try:
+            time = read(text)
+        except ValueError:
+            continue
+        return time if time.tzinfo else time.replace(tzinfo=where)
+    return None
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A time that the LMS or the instructor states."""
+
+    time: datetime
+
+
+@dataclass(frozen=True)
+class OfFile:
+    """The time of a file: copying and unpacking change it."""
+
+    time: datetime
 
 
 @dataclass(frozen=True)
 class LatePolicy:
-    """Each day begun after `due` costs `percent` of the score, after `free` days that cost nothing."""
+    """Each day begun after `due` costs `percent` of the score, after `free` days that cost nothing.
+
+    Days are those of the clock on the wall in the zone of `due`: the day of a clock change is one day.
+    """
 
     due: datetime
     free: int = 0
     percent: float = 10.0
+    times: Mapping[str, datetime] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a due time without a zone: it says no time."""
+        if self.due.tzinfo is None:
+            raise ValueError(f"{self.due} has no time zone")
+
+    def handed_in(self, result: Result) -> Stated | OfFile | None:
+        """When a notebook was handed in, and who says so; None for who handed nothing in."""
+        if result.student in self.times:
+            return Stated(self.times[result.student])
+        return None if result.file_time is None else OfFile(datetime.fromisoformat(result.file_time))
 
     def days(self, result: Result) -> int:
         """Days begun after the due time; 0 for who was in time or handed nothing in."""
-        if result.handed_in is None:
+        when = self.handed_in(result)
+        if when is None or when.time <= self.due:
             return 0
-        late = datetime.fromisoformat(result.handed_in) - self.due.astimezone()
-        return max(0, math.ceil(late / timedelta(days=1)))
+        wall = when.time.astimezone(self.due.tzinfo).replace(tzinfo=None) - self.due.replace(tzinfo=None)
+        return max(1, math.ceil(wall / timedelta(days=1)))
 
     def score(self, result: Result) -> float | None:
         """Return the score after the deduction; None stays None."""

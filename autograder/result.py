@@ -136,7 +136,7 @@ class Result:
     isolation: str
     judged: Annotated[list[ExerciseResult], Field(min_length=1)] | Undecided
     digest: str | None = None  # of the notebook that was read; None if none was
-    handed_in: str | None = None
+    file_time: str | None = None  # of that notebook's file, in ISO format: no more than a hint of when it came
     seconds: float = 0.0
     printed: str = ""
     remarks: list[str] = field(default_factory=list)

@@ -39,9 +39,9 @@ class Settled(type):
         """What the constructor takes, for help() and for those who ask inspect.signature."""
         import inspect
 
-        if cls.__init__ is object.__init__:
+        if cls.__init__ is object.__init__:  # type: ignore[misc]
             return inspect.Signature()
-        own = inspect.signature(cls.__init__)
+        own = inspect.signature(cls.__init__)  # type: ignore[misc]
         return own.replace(parameters=list(own.parameters.values())[1:])
 
 

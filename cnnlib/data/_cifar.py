@@ -63,14 +63,16 @@ def cifar10(
             except FetchError as error:
                 raise DataFileError(str(error)) from error
     pickled = archive == python
-    train, test = (tuple(map(_pickled, names)) if pickled else names for names in (_TRAIN, _TEST))
+    training, testing = (tuple(map(_pickled, names)) if pickled else names for names in (_TRAIN, _TEST))
     place = folder or archive
     contents = (
-        {name: (folder / name).read_bytes() for name in train + test} if folder else _unpacked(archive, train + test)
+        {name: (folder / name).read_bytes() for name in training + testing}
+        if folder
+        else _unpacked(archive, training + testing)
     )
     if pickled:
         contents = {name: _records(f"{place}: {name}", content) for name, content in contents.items()}
-    (images, labels), test = _join(place, contents, train), _join(place, contents, test)
+    (images, labels), test = _join(place, contents, training), _join(place, contents, testing)
     if raw:
         return DataSplit(Dataset(images, labels), test)
     mean = images.mean((0, 2, 3), dtype=np.float64).astype(np.float32)[:, None, None]

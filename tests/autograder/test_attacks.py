@@ -13,7 +13,7 @@ import nbformat
 import psutil
 import pytest
 
-from autograder import batch, export, feedback, source
+from autograder import batch, downloads, export, feedback, source
 from autograder.result import State
 from autograder.sandbox import FIRST_UID
 from tests.autograder.attacks import CELLS, CHANGES, FILES
@@ -86,9 +86,9 @@ def stormy(tmp_path_factory):
     os.mkfifo(folder / "a pipe.ipynb")
     problem_set = source.load("convolution")
     settings = batch.Settings.draw(problem_set, SEED, seconds=3, unsafe=False)
-    found = batch.find(folder, "convolution")
+    found = downloads.find(folder, "convolution", home / "unpacked").students
     os.environ["SECRET"] = "SECRET-OF-THE-GRADER"
-    results = {r.student: r for r in batch.grade_class(found, folder, problem_set, settings, jobs=2)}
+    results = {r.student: r for r in batch.grade_class(found, problem_set, settings, jobs=2)}
     del os.environ["SECRET"]
     for server in servers:
         server.close()

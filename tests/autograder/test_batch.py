@@ -1,21 +1,18 @@
 """A class is graded to its end: killed runs go on, dying graders harm nobody, changed checks show who changes."""
 
 import csv
-import io
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from autograder import batch, export
-from autograder.late import LatePolicy, handed_in
-from autograder.result import CaseResult, CodeResult, Result, State, Undecided
+from autograder import batch
+from autograder.downloads import HandedIn
+from autograder.result import CaseResult, CodeResult, Result, State
 from autograder.verdict import Right, Wrong
 from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
@@ -72,8 +69,8 @@ def record(student, right=1, points=30.0):
 
 def test_a_notebook_that_kills_its_grader_harms_nobody(monkeypatch, convolution, settings, tmp_path):
     monkeypatch.setattr(batch, "grade_student", die)
-    students = {name: [] for name in ("a", "faulty", "deadly", "b", "c")}
-    results = {r.student: r.state for r in batch.grade_class(students, tmp_path, convolution, settings, jobs=2)}
+    students = {name: HandedIn() for name in ("a", "faulty", "deadly", "b", "c")}
+    results = {r.student: r.state for r in batch.grade_class(students, convolution, settings, jobs=2)}
     assert results == {name: State.HUMAN if name in ("deadly", "faulty") else State.GRADED for name in students}
 
 
@@ -98,68 +95,3 @@ def test_a_full_disk_leaves_the_old_record(tmp_path, settings, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         store.save(record("ada", right=2))
     assert store.load()["ada"].score == 1.0
-
-
-@pytest.mark.parametrize(
-    ("files", "found"),
-    [
-        (["ada/convolution/convolution.ipynb"], {"ada": ["convolution.ipynb"]}),
-        (["ada/convolution/other.ipynb"], {"ada": ["other.ipynb"]}),
-        (["ada/convolution (1).ipynb"], {"ada": ["convolution (1).ipynb"]}),
-        (["ada/convolution.ipynb", "ada/scratch.ipynb"], {"ada": ["convolution.ipynb"]}),
-        (["ada/a.ipynb", "ada/b.ipynb"], {"ada": ["a.ipynb", "b.ipynb"]}),
-        (["ada.ipynb", "ada/convolution.ipynb"], {"ada": ["convolution.ipynb", "ada.ipynb"]}),
-        (["ada/notes.txt", ".hidden/x.ipynb"], {"ada": []}),
-        (["a\udce4da.ipynb"], {"a\ufffdda": ["a\udce4da.ipynb"]}),
-    ],
-)
-def test_submissions_are_found_in_every_layout(files, found, tmp_path):
-    for file in files:
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_text("{}")
-    names = {student: [path.name for path in paths] for student, paths in batch.find(tmp_path, "convolution").items()}
-    assert names == found
-
-
-def test_several_notebooks_are_no_zero(tmp_path, convolution, settings, hand_in):
-    paths = [hand_in(TABLE, name) for name in ("a", "b")]
-    result = batch.grade_student("ada", paths, tmp_path, convolution, settings)
-    assert (result.state, result.score) == (State.HUMAN, None) and "several notebooks" in result.reason
-
-
-DUE = datetime(2027, 3, 1, 12, 0).astimezone()
-
-
-@pytest.mark.parametrize(
-    ("after", "days", "score"),
-    [(-1, 0, 20), (0, 0, 20), (1, 1, 20), (24 * 3600, 1, 20), (24 * 3600 + 1, 2, 18), (99 * 24 * 3600, 99, 0)],
-)
-def test_late_days(after, days, score):
-    result = replace(record("ada", right=20), handed_in=(DUE + timedelta(seconds=after)).isoformat())
-    late = LatePolicy(DUE.replace(tzinfo=None), free=1, percent=10)
-    assert (late.days(result), late.score(result)) == (days, score)
-    (row,) = csv.DictReader(io.StringIO(export.table([result], "csv", "Set", late)))
-    assert (row["score"], row["days late"], row["final"]) == ("20", str(days), f"{score:g}")
-
-
-def test_no_grade_stays_no_grade_however_late():
-    late = LatePolicy(DUE)
-    handed_in = (DUE + timedelta(days=3)).isoformat()
-    result = replace(record("ada"), judged=Undecided("no notebook"), handed_in=handed_in)
-    assert late.score(result) is None
-    for layout in export.FORMATS:
-        rows = list(csv.reader(io.StringIO(export.table([result], layout, "Set", late))))
-        assert "0" not in rows[-1]
-
-
-def test_time_of_handing_in(tmp_path):
-    notebook = tmp_path / "x.ipynb"
-    notebook.write_text("{}")
-    os.utime(notebook, (0, 0))
-    assert handed_in(notebook) == "1970-01-01T00:00:00+00:00"
-    stamp = tmp_path / "timestamp.txt"
-    stamp.write_text("2027-02-02 15:58:23.948203 America/Los_Angeles\n")
-    assert handed_in(notebook) == "2027-02-02T15:58:23.948203-08:00"
-    for nonsense in ("yesterday", "2027-02-02 10:00 Nowhere/Land", "", "\x00"):
-        stamp.write_text(nonsense)
-        assert handed_in(notebook) == "1970-01-01T00:00:00+00:00"

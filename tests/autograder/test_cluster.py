@@ -1,7 +1,9 @@
 """The same class on a Dask cluster: the same grades, and a bad submission harms nobody there either."""
 
 import csv
+from pathlib import Path
 
+import pytest
 from distributed import LocalCluster
 from typer.testing import CliRunner
 
@@ -11,8 +13,10 @@ from tests.autograder.conftest import ANSWERS, typed_answers
 TABLE = typed_answers(ANSWERS / "convolution" / "loops.txt")["sizes"]
 
 
-def test_a_class_on_a_local_cluster(hand_in, tmp_path):
-    folder, results = tmp_path / "class", tmp_path / "results"
+@pytest.mark.parametrize("named", [Path.absolute, lambda path: path], ids=["absolute", "relative"])
+def test_a_class_on_a_local_cluster(named, hand_in, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder, results = named(Path("class")), named(Path("results"))
     folder.mkdir()
     answers = {"ada": TABLE, "ben": TABLE, "cleo": "import os\nos.abort()", "dora": "SIZES = {}"}
     for student, code in answers.items():

@@ -1,0 +1,153 @@
+"""Find what each student handed in: nbgrader's folders, and what Moodle and Canvas give to download."""
+
+import hashlib
+import os
+import re
+import shutil
+import unicodedata
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autograder.roster import Roster
+from autograder.submission import LARGEST_NOTEBOOK
+
+MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)(?:_.*)?", re.DOTALL)
+CANVAS = re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<number>\d+)_\d+_.+", re.DOTALL)
+NOTEBOOK = (".ipynb", ".ipynb.txt")
+MOST_MEMBERS = 20  # notebooks of an archive that a student made
+LONGEST_NAME = 200  # bytes of a student's id, which names files with some letters more
+
+
+@dataclass
+class HandedIn:
+    """What one student handed in: notebooks, and, in words, what could not be read and may hold one."""
+
+    notebooks: list[Path] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Found:
+    """What lies in a folder: every student's notebooks, who of them is unknown, and what was ignored and why."""
+
+    students: dict[str, HandedIn] = field(default_factory=dict)
+    strangers: list[str] = field(default_factory=list)  # not in the roster, where there is one
+    ignored: list[tuple[str, str]] = field(default_factory=list)
+
+
+def plain(name: str) -> str:
+    """Return a stranger's name as text that can be stored and shown: no half characters, no terminal's commands."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in unicodedata.normalize("NFC", name))
+
+
+def find(folder: Path, set_name: str, unpacked: Path, roster: Roster | None = None) -> Found:
+    """Return every student's notebooks for one problem set, with absolute paths.
+
+    Takes folders (or a zip) of `STUDENT/SET/*.ipynb` (nbgrader's layout), `STUDENT/*.ipynb`, `STUDENT.ipynb`, and
+    Moodle's and Canvas's own names, which the roster maps to ids. Archives are unpacked into `unpacked`. Who has no
+    notebook, or stands in the roster only, is there too, with none. Raises OSError if there is no such folder.
+    """
+    found = Found({student: HandedIn() for student in roster.ids} if roster else {})
+    asked, folder = folder, folder.resolve()
+    if folder.is_file() and folder.suffix.lower() == ".zip":
+        target, handed_in = unpacked / "download", HandedIn()
+        _unpack(folder, target, handed_in, found, keep=(*NOTEBOOK, ".zip"))
+        found.ignored += [(folder.name, why) for why in handed_in.unreadable]
+        folder = target
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {asked}")
+    for entry in sorted(folder.iterdir()):
+        is_folder = entry.is_dir()
+        if _is_noise(entry.name):
+            found.ignored.append((plain(entry.name), "hidden, or made by macOS"))
+        elif is_folder or _may_hold_a_notebook(entry.name):
+            student = _student(entry.name if is_folder else _stem(entry.name), entry.name, roster, found)
+            handed_in = found.students.setdefault(student, HandedIn())
+            own = unpacked / "students" / student
+            _collect(entry, set_name, own, handed_in, found)
+        else:
+            found.ignored.append((plain(entry.name), "no notebook"))
+    return found
+
+
+def _student(stem: str, name: str, roster: Roster | None, found: Found) -> str:
+    """Name the student who handed in the folder or file `name`."""
+    stem = unicodedata.normalize("NFC", plain(stem))
+    match = MOODLE.fullmatch(plain(name)) or CANVAS.fullmatch(plain(name))
+    known = None
+    if roster:
+        known = roster.student(match["name"], match["number"]) if match else roster.student(stem)
+    student = known or (f"{match['name']}_{match['number']}" if match else stem)
+    if len(student.encode()) > LONGEST_NAME:
+        student = f"{student[: LONGEST_NAME // 4]}-{_short(student)}"
+    if roster and known is None and student not in found.strangers:
+        found.strangers.append(student)
+    return student
+
+
+def _collect(entry: Path, set_name: str, unpacked: Path, handed_in: HandedIn, found: Found) -> None:
+    """Add what one folder or file of a student's holds."""
+    if entry.is_symlink():
+        handed_in.unreadable.append(f"{plain(entry.name)} is a link and not a notebook of its own")
+        return
+    try:
+        if entry.is_dir():
+            inner = entry / set_name
+            for path in sorted((inner if inner.is_dir() and not inner.is_symlink() else entry).iterdir()):
+                if _is_noise(path.name):
+                    found.ignored.append((plain(f"{entry.name}/{path.name}"), "hidden, or made by macOS"))
+                elif path.is_dir() or _may_hold_a_notebook(path.name):
+                    _collect(path, set_name, unpacked / _short(path.name), handed_in, found)
+                else:
+                    found.ignored.append((plain(f"{entry.name}/{path.name}"), "no notebook"))
+        elif entry.suffix.lower() == ".zip":
+            _unpack(entry, unpacked, handed_in, found, keep=NOTEBOOK)
+            handed_in.notebooks += [path for path in sorted(unpacked.rglob("*")) if path.is_file()]
+        else:
+            handed_in.notebooks.append(entry)
+    except OSError as error:
+        handed_in.unreadable.append(f"{plain(entry.name)} can't be read: {error.strerror or error}")
+
+
+def _unpack(archive: Path, target: Path, handed_in: HandedIn, found: Found, keep: tuple[str, ...]) -> None:
+    """Unpack what may be a notebook; what else there is, is ignored, and said to be."""
+    shutil.rmtree(target, ignore_errors=True)  # of an earlier run
+    target.mkdir(parents=True)
+    name = plain(archive.name)
+    kept = 0
+    try:
+        with zipfile.ZipFile(archive) as file:
+            for member in file.infolist():
+                where = plain(member.filename)
+                parts = member.filename.split("/")
+                if member.is_dir():
+                    continue
+                if any(map(_is_noise, parts)) or not parts[-1].lower().endswith(keep):
+                    found.ignored.append((f"{name}: {where}", "no notebook"))
+                elif keep == NOTEBOOK and (kept >= MOST_MEMBERS or member.file_size > LARGEST_NOTEBOOK):
+                    handed_in.unreadable.append(f"{where} in {name} is too large, or one too many")
+                else:
+                    kept += 1
+                    file.extract(member, target)
+    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+        handed_in.unreadable.append(f"{name} can't be unpacked: {error}")
+
+
+def _is_noise(name: str) -> bool:
+    return (name.startswith(".") and name not in (".", "..")) or name == "__MACOSX"
+
+
+def _may_hold_a_notebook(name: str) -> bool:
+    return name.lower().endswith((*NOTEBOOK, ".zip"))
+
+
+def _stem(name: str) -> str:
+    for ending in (*NOTEBOOK[::-1], ".zip"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name
+
+
+def _short(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:12]

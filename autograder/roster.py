@@ -1,0 +1,78 @@
+"""Who is in the class: a CSV of one's own, Moodle's grading worksheet, or Canvas's gradebook."""
+
+import csv
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+IDS = ("id", "ID number", "SIS User ID", "SIS Login ID")
+NUMBERS = ("number", "Identifier", "ID")
+NAMES = (("name",), ("Full name",), ("Student",), ("First name", "Last name"), ("first_name", "last_name"))
+NO_STUDENT = ("Points Possible", "Student, Test")  # lines of Canvas's own
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Students' ids, and the ids by the LMS's own number and by name; a name of two students is none."""
+
+    ids: tuple[str, ...] = ()
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def student(self, name: str, number: str | None = None) -> str | None:
+        """Return the id of who hands in under a name or a number of the LMS; None if nobody fits."""
+        if number is not None:
+            return self.numbers.get(number) or self.names.get(_key(_words(name)))
+        return name if name in self.ids else self.names.get(_key(_words(name)))
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Read a CSV with commas or semicolons. Raises ValueError if it is none."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        first = text.partition("\n")[0]
+        read = csv.DictReader(text.splitlines(), delimiter=";" if first.count(";") > first.count(",") else ",")
+        return [{key: (value or "").strip() for key, value in row.items() if key} for row in read]
+    except (UnicodeDecodeError, csv.Error, AttributeError) as error:
+        raise ValueError(f"{path} is no CSV in UTF-8: {error}") from None
+
+
+def column(path: Path, found: Iterable[Mapping[str, str]], names: Iterable[str], what: str) -> str:
+    """Return which of `names` a CSV has. Raises ValueError, with what it has instead."""
+    header = list(next(iter(found), {}))
+    for name in names:
+        if name in header:
+            return name
+    raise ValueError(f"{path} has no column {what} ({', '.join(names)}); it has {', '.join(header) or 'no rows'}")
+
+
+def read(path: Path) -> Roster:
+    """Read a roster. Raises ValueError for a file without ids, and for an id that can name no file."""
+    found = [row for row in rows(path) if not any(row.get("Student", "").startswith(name) for name in NO_STUDENT)]
+    key = column(path, found, IDS, "id")
+    numbers: dict[str, str] = {}
+    names: dict[str, str | None] = {}
+    for row in found:
+        student = row[key] = unicodedata.normalize("NFC", row[key])
+        if not student or "/" in student or student.startswith(".") or len(student.encode()) > 200:
+            raise ValueError(f"{path} has an id that can name no file: {student!r}")
+        for column_name in NUMBERS:
+            if row.get(column_name) and column_name != key:
+                numbers[row[column_name].removeprefix("Participant ")] = student
+        for parts in NAMES:
+            words = _words(" ".join(row.get(part, "") for part in parts))
+            for turn in range(len(words)):  # "Doe, Jane" and "Jane Doe" are one name
+                each = _key(words[turn:] + words[:turn])
+                names[each] = student if names.get(each, student) == student else None
+    ids = tuple(dict.fromkeys(row[key] for row in found))
+    return Roster(ids, numbers, {name: student for name, student in names.items() if student is not None})
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _key(words: list[str]) -> str:
+    return "".join(words)

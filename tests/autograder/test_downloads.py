@@ -1,0 +1,257 @@
+"""Every way in which an LMS gives submissions away: each student has one row, and what was ignored is listed."""
+
+import csv
+import json
+import os
+import shutil
+import unicodedata
+import zipfile
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from autograder import batch, downloads
+from autograder.__main__ import app
+from autograder.downloads import find
+from autograder.result import State
+from autograder.roster import read as read_roster
+from tests.autograder.conftest import ANSWERS, SEED, typed_answers
+
+# nbgrader 0.9.6 makes its submissions before it adds them to the session
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+TABLE = {"sizes": typed_answers(ANSWERS / "convolution" / "loops.txt")["sizes"]}
+POINTS = 6
+
+
+@pytest.fixture
+def settings(convolution):
+    return batch.Settings.draw(convolution, SEED, seconds=5, unsafe=False)
+
+
+def names(found):
+    return {student: [path.name for path in each.notebooks] for student, each in found.students.items()}
+
+
+def lay(folder, files, content="{}"):
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(content)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "students"),
+    [
+        (["ada/convolution/convolution.ipynb", "ada/training/x.ipynb"], {"ada": ["convolution.ipynb"]}),
+        (["ada/convolution/other.ipynb"], {"ada": ["other.ipynb"]}),
+        (["ada/convolution (1).ipynb"], {"ada": ["convolution (1).ipynb"]}),
+        (["ada/convolution.ipynb", "ada/scratch.ipynb"], {"ada": ["convolution.ipynb", "scratch.ipynb"]}),
+        (["ada.ipynb", "ada/convolution.ipynb"], {"ada": ["convolution.ipynb", "ada.ipynb"]}),
+        (["ada/notes.txt", ".hidden/x.ipynb"], {"ada": []}),
+        (["\udce4.ipynb", "\udcf6.ipynb"], {"\\xdce4": ["\udce4.ipynb"], "\\xdcf6": ["\udcf6.ipynb"]}),
+        (["ada/deep/deeper/x.IPYNB", "ada/y.ipynb.txt"], {"ada": ["x.IPYNB", "y.ipynb.txt"]}),
+        (["__MACOSX/._ada.ipynb", "ada/__MACOSX/._x.ipynb", "ada/._x.ipynb"], {"ada": []}),
+    ],
+)  # fmt: skip
+def test_submissions_are_found_in_every_layout(files, students, tmp_path):
+    assert names(find(lay(tmp_path / "class", files), "convolution", tmp_path / "unpacked")) == students
+
+
+ROSTERS = {
+    "one's own": "id,number,name\nad07,12345,Ada Müller\nbe08,4712,Ben Doe\n",
+    "for Excel": "id;number;name\nad07;12345;Ada Müller\nbe08;4712;Ben Doe\n",
+    "Moodle's worksheet": "Identifier,Full name,ID number,Grade\n"
+    "Participant 12345,Ada Müller,ad07,\nParticipant 4712,Ben Doe,be08,\n",
+    "Canvas's gradebook": "Student,ID,SIS User ID,SIS Login ID,Section\n    Points Possible,,,,\n"
+    '"Müller, Ada",12345,ad07,ada,A\n"Doe, Ben",4712,be08,ben,A\n"Student, Test",9,,,A\n',
+}
+DOWNLOADS = {
+    "Moodle, folders": ["Ada Müller_12345_assignsubmission_file/homework.ipynb"],
+    "Moodle, older": ["Ada Müller_12345_assignsubmission_file_/homework.ipynb"],
+    "Moodle, files": ["Müller Ada_12345_assignsubmission_file_homework.ipynb"],
+    "Moodle, another number": ["Müller Ada_77_assignsubmission_file_homework.ipynb"],
+    "Canvas": ["mullerada_12345_998877_homework.ipynb"],
+    "Canvas, late": ["mullerada_LATE_12345_998877_homework-2.ipynb"],
+    "by id": ["ad07.ipynb"],
+    "by name": ["Ada Müller.ipynb"],
+    "by name, decomposed": [unicodedata.normalize("NFD", "Ada Müller.ipynb")],
+}
+
+
+@pytest.mark.parametrize("roster", ROSTERS.values(), ids=ROSTERS)
+@pytest.mark.parametrize("files", DOWNLOADS.values(), ids=DOWNLOADS)
+def test_names_of_the_lms_become_ids(files, roster, tmp_path):
+    (tmp_path / "roster.csv").write_text(roster, encoding="utf-8-sig")
+    known = read_roster(tmp_path / "roster.csv")
+    found = find(lay(tmp_path / "class", files), "convolution", tmp_path / "unpacked", known)
+    assert {student: len(paths) for student, paths in names(found).items()} == {"ad07": 1, "be08": 0}
+    assert not found.strangers
+
+
+def test_namesakes_are_not_guessed(tmp_path):
+    (tmp_path / "roster.csv").write_text("id,name\nad07,Ada Doe\nad08,Doe Ada\n")
+    found = find(lay(tmp_path / "class", ["Ada Doe.ipynb"]), "x", tmp_path / "u", read_roster(tmp_path / "roster.csv"))
+    assert names(found) == {"ad07": [], "ad08": [], "Ada Doe": ["Ada Doe.ipynb"]} and found.strangers == ["Ada Doe"]
+
+
+def test_everything_ignored_is_listed(tmp_path):
+    files = ["a.ipynb", "b/notes.txt", "b/._x.ipynb", "__MACOSX/x", "list.pdf",
+             "Ada_1_assignsubmission_onlinetext_onlinetext.html"]  # fmt: skip
+    found = find(lay(tmp_path / "class", files), "convolution", tmp_path / "unpacked")
+    assert {file for file, _ in found.ignored} == {
+        "b/notes.txt", "b/._x.ipynb", "__MACOSX", "list.pdf", "Ada_1_assignsubmission_onlinetext_onlinetext.html"
+    }  # fmt: skip
+
+
+def archive(path, members):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+
+
+def test_archives_are_opened(tmp_path):
+    inner = tmp_path / "inner.zip"
+    archive(inner, {"work/x.ipynb": "{}", "__MACOSX/work/._x.ipynb": "", "./../y.ipynb": "{}", "data.bin": ""})
+    archive(
+        tmp_path / "download.zip",
+        {"Ada_1_assignsubmission_file/my.zip": inner.read_bytes(), "Ben_2_assignsubmission_file/x.ipynb": "{}"},
+    )
+    found = find(tmp_path / "download.zip", "convolution", tmp_path / "unpacked")
+    assert names(found) == {"Ada_1": ["x.ipynb", "y.ipynb"], "Ben_2": ["x.ipynb"]}
+    assert all(path.is_relative_to(tmp_path / "unpacked") for path in tmp_path.rglob("*.ipynb"))
+    assert {file for file, _ in found.ignored} == {"my.zip: __MACOSX/work/._x.ipynb", "my.zip: data.bin"}
+    assert names(find(tmp_path / "download.zip", "convolution", tmp_path / "unpacked")) == names(found)
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut off"])
+def test_a_broken_archive_is_for_a_person(content, tmp_path, convolution, settings):
+    (tmp_path / "ada").mkdir()
+    (tmp_path / "ada" / "x.zip").write_bytes(content)
+    handed_in = find(tmp_path, "convolution", tmp_path / ".u").students["ada"]
+    result = batch.grade_student("ada", handed_in, convolution, settings)
+    assert result.state is State.HUMAN and "x.zip can't be unpacked" in result.reason
+
+
+def test_too_many_notebooks_of_an_archive_are_not_unpacked(tmp_path):
+    archive(tmp_path / "ada.zip", {f"{number}.ipynb": "{}" for number in range(50)})
+    handed_in = find(tmp_path, "convolution", tmp_path / ".u").students["ada"]
+    assert len(handed_in.notebooks) == downloads.MOST_MEMBERS and len(handed_in.unreadable) == 30
+
+
+def hand_in_several(hand_in, folder, **notebooks):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, answers in notebooks.items():
+        hand_in(answers, name, folder=folder)
+
+
+@pytest.mark.parametrize("filled", ["convolution", "convolution_1", "a", "z"])
+def test_the_filled_notebook_counts_beside_an_untouched_one(filled, hand_in, tmp_path, convolution, settings):
+    untouched = "convolution" if filled != "convolution" else "homework"
+    hand_in_several(hand_in, tmp_path / "class" / "ada", **{filled: TABLE, untouched: {}})
+    handed_in = find(tmp_path / "class", "convolution", tmp_path / "u").students["ada"]
+    result = batch.grade_student("ada", handed_in, convolution, settings)
+    assert result.score == POINTS and f"{filled}.ipynb counts, {untouched}.ipynb: " in result.remarks[0]
+
+
+def test_two_filled_notebooks_are_for_a_person(hand_in, tmp_path, convolution, settings):
+    other = {"sizes": "SIZES = {}\nprint()"}
+    hand_in_several(hand_in, tmp_path / "class" / "ada", convolution=TABLE, b=other, c={})
+    handed_in = find(tmp_path / "class", "convolution", tmp_path / "u").students["ada"]
+    result = batch.grade_student("ada", handed_in, convolution, settings)
+    assert (result.state, result.score) == (State.HUMAN, None)
+    assert result.reason == "several notebooks hold answers: b.ipynb, convolution.ipynb"
+
+
+def test_the_same_notebook_twice_is_one(hand_in, tmp_path, convolution, settings):
+    hand_in_several(hand_in, tmp_path / "class" / "ada", a=TABLE)
+    shutil.copy(tmp_path / "class" / "ada" / "a.ipynb", tmp_path / "class" / "ada.ipynb")
+    handed_in = find(tmp_path / "class", "convolution", tmp_path / "u").students["ada"]
+    assert batch.grade_student("ada", handed_in, convolution, settings).score == POINTS
+
+
+def test_another_sets_notebook_does_not_count(hand_in, tmp_path, convolution, settings):
+    hand_in_several(hand_in, tmp_path / "class" / "ada", mine=TABLE)
+    path = hand_in(TABLE, "training", folder=tmp_path / "class" / "ada")
+    notebook = json.loads(path.read_text())
+    notebook["metadata"]["problem_set"]["name"] = "training"
+    path.write_text(json.dumps(notebook))
+    handed_in = find(tmp_path / "class", "convolution", tmp_path / "u").students["ada"]
+    assert batch.grade_student("ada", handed_in, convolution, settings).score == POINTS
+
+
+def unreadable(folder):
+    """Make a folder unreadable even for root: a mount that hangs, say."""
+    real = Path.iterdir
+
+    def refuse(self):
+        if self == folder:
+            raise PermissionError(13, "Permission denied")
+        return real(self)
+
+    return refuse
+
+
+def run(*words):
+    done = CliRunner().invoke(app, list(map(str, words)))
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_nothing_about_one_student_ends_the_run(hand_in, tmp_path, monkeypatch):
+    folder, results = tmp_path / "class", tmp_path / "results"
+    folder.mkdir()
+    hand_in(TABLE, "ada", folder=folder)
+    hand_in(TABLE, "l" * 249, folder=folder)
+    hand_in(TABLE, "ü" * 124, folder=folder)
+    (folder / ("d" * 255)).mkdir()
+    hand_in(TABLE, "\x1b[2Jbold", folder=folder)
+    hand_in(TABLE, "half\udce4", folder=folder)
+    (folder / "empty.ipynb").write_text("")
+    (folder / "spaces.ipynb").write_text(" \n")
+    (folder / "locked").mkdir()
+    surrogate = hand_in({"sizes": TABLE["sizes"] + "\n# HALF"}, "surrogate", folder=folder)
+    surrogate.write_text(surrogate.read_text().replace("HALF", "\\ud800"))
+    monkeypatch.setattr(Path, "iterdir", unreadable(folder / "locked"))
+    said = run("grade", "convolution", folder, "--results", results)
+    with (results / "grades.csv").open() as file:
+        rows = {row["student"]: row for row in csv.DictReader(file)}
+    assert len(rows) == len(os.listdir(folder)) == 10
+    scores = sorted(row["score"] for row in rows.values())
+    assert scores == [""] * 4 + ["6"] * 6
+    assert "empty.ipynb is empty: a file of 0 bytes" in rows["empty"]["reason"]
+    assert rows["locked"]["reason"] == "locked can't be read: Permission denied"
+    assert rows["surrogate"]["score"] == "6" and "\x1b" not in said
+    assert len(list((results / "feedback").iterdir())) == 10
+    assert "6 of them graded before" in run("grade", "convolution", folder, "--results", results)
+    said = run("gradebook", results, folder, "--course", tmp_path / "course")
+    assert "10 submissions" in said and len(list((tmp_path / "course" / "autograded").iterdir())) == 6
+    run("similar", "convolution", folder, "--to", tmp_path / "similar.csv")
+
+
+def test_relative_folders_work_everywhere(hand_in, tmp_path, monkeypatch):
+    (tmp_path / "class").mkdir()
+    hand_in(TABLE, "ada", folder=tmp_path / "class")
+    monkeypatch.chdir(tmp_path)
+    run("grade", "convolution", "class", "--results", "results", "--jobs", 2)
+    run("similar", "convolution", "class", "--to", "similar.csv")
+    run("export", "results")
+    run("gradebook", "results", "class", "--course", "course")
+    assert json.loads(Path("results/records/ada.json").read_text())["score"] == POINTS
+
+
+def test_a_class_as_moodle_gives_it(hand_in, tmp_path):
+    source = hand_in(TABLE, "homework").read_bytes()
+    archive(
+        tmp_path / "download.zip",
+        {f"Student Number{n}_{900 + n}_assignsubmission_file/homework.ipynb": source for n in range(3)},
+    )
+    lines = [f"Participant {900 + n},Number{n} Student,s{n}\n" for n in range(4)]
+    (tmp_path / "worksheet.csv").write_text("Identifier,Full name,ID number\n" + "".join(lines))
+    results = tmp_path / "results"
+    run("grade", "convolution", tmp_path / "download.zip", "--results", results, "--roster", tmp_path / "worksheet.csv")
+    with (results / "grades.csv").open() as file:
+        rows = [(row["student"], row["score"]) for row in csv.DictReader(file)]
+    assert rows == [("s0", "6"), ("s1", "6"), ("s2", "6"), ("s3", "")]
+    assert (results / "ignored.csv").read_text() == "file,why\n"

@@ -1,0 +1,142 @@
+"""Late days are those of the wall's clock, and the LMS says when somebody handed in, never the student."""
+
+import csv
+import io
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from typer.testing import CliRunner
+
+from autograder import export
+from autograder.__main__ import app
+from autograder.batch import Results, Settings
+from autograder.downloads import find
+from autograder.late import LatePolicy, file_time, read_times, zone
+from autograder.result import Undecided
+from tests.autograder.conftest import SEED
+from tests.autograder.test_batch import record
+
+ZURICH = ZoneInfo("Europe/Zurich")
+DUE = datetime(2027, 3, 1, 12, 0, tzinfo=ZURICH)
+
+
+def after(seconds, due=DUE):
+    return (due.astimezone(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "days", "score"),
+    [(-1, 0, 20), (0, 0, 20), (1, 1, 20), (24 * 3600, 1, 20), (24 * 3600 + 1, 2, 18), (20 * 24 * 3600, 20, 0)],
+)
+def test_late_days(seconds, days, score):
+    result = replace(record("ada", right=20), file_time=after(seconds))
+    late = LatePolicy(DUE, free=1, percent=10)
+    assert (late.days(result), late.score(result)) == (days, score)
+    (row,) = csv.DictReader(io.StringIO(export.table([result], "csv", "Set", late)))
+    assert (row["score"], row["days late"], row["final"], row["says"]) == ("20", str(days), f"{score:g}", "file")
+
+
+@pytest.mark.parametrize(
+    ("due", "handed_in", "days"),
+    [
+        ("2027-03-27T23:59", "2027-03-28T23:59", 1),  # 23 hours
+        ("2027-03-27T23:59", "2027-03-29T00:00", 2),
+        ("2027-10-30T23:59", "2027-10-31T23:59", 1),  # 25 hours
+        ("2027-10-30T23:59", "2027-11-01T00:00", 2),
+    ],
+)
+def test_the_day_of_a_clock_change_is_one_day(due, handed_in, days):
+    due, handed_in = (datetime.fromisoformat(time).replace(tzinfo=ZURICH) for time in (due, handed_in))
+    assert LatePolicy(due).days(replace(record("ada"), file_time=handed_in.astimezone(UTC).isoformat())) == days
+
+
+def test_an_hour_that_comes_twice_is_late_the_second_time():
+    due = datetime(2027, 10, 31, 2, 30, tzinfo=ZURICH)
+    again = due.replace(fold=1)
+    assert again.astimezone(UTC) > due.astimezone(UTC)
+    assert LatePolicy(due).days(replace(record("ada"), file_time=again.astimezone(UTC).isoformat())) == 1
+
+
+def test_no_grade_stays_no_grade_however_late():
+    late = LatePolicy(DUE)
+    result = replace(record("ada"), judged=Undecided("no notebook"), file_time=after(3 * 24 * 3600))
+    assert late.score(result) is None
+    for layout in export.FORMATS:
+        rows = list(csv.reader(io.StringIO(export.table([result], layout, "Set", late))))
+        assert "0" not in rows[-1]
+
+
+@pytest.mark.parametrize("stamp", ["1999-01-01 00:00 UTC", "1999-01-01 00:00 ../../etc/passwd", "x" * 300])
+def test_a_students_own_timestamp_says_nothing(stamp, tmp_path):
+    notebook = tmp_path / "ada" / "x.ipynb"
+    notebook.parent.mkdir()
+    notebook.write_text("{}")
+    os.utime(notebook, (86400, 86400))
+    (tmp_path / "ada" / "timestamp.txt").write_text(stamp)
+    assert file_time(notebook) == "1970-01-02T00:00:00+00:00"
+    assert ("ada/timestamp.txt", "no notebook") in find(tmp_path, "convolution", tmp_path / ".u").ignored
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,handed in\nada,2027-03-01T23:58\nben,\n",
+        "id;handed in\nada;2027-03-01 22:58Z\n",
+        "id,handed in\nada,2027-02-01T10:00\nada,2027-03-01T23:58\n",
+        "Identifier,ID number,Last modified (submission)\nParticipant 1,ada,\"Monday, 1 March 2027, 11:58 PM\"\n"
+        "Participant 2,ben,-\n",
+        "Identifier,ID number,Last modified (submission)\nParticipant 1,ada,\"Monday, 1 March 2027, 23:58\"\n",
+    ],
+)  # fmt: skip
+def test_times_come_from_the_lms(text, tmp_path):
+    path = tmp_path / "times.csv"
+    path.write_text(text, encoding="utf-8-sig")
+    assert read_times(path, ZURICH) == {"ada": datetime(2027, 3, 1, 23, 58, tzinfo=ZURICH)}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("id,handed in\nada,yesterday\n", "'yesterday' of 'ada' is no time"),
+        ("id,when\nada,2027-03-01\n", "has no column handed in"),
+        ("who,handed in\nada,2027-03-01\n", "has no column id"),
+        ("", "it has no rows"),
+    ],
+)
+def test_a_list_that_holds_no_times_is_explained(text, says, tmp_path):
+    (tmp_path / "times.csv").write_text(text)
+    with pytest.raises(ValueError, match=says):
+        read_times(tmp_path / "times.csv", ZURICH)
+
+
+def test_the_list_wins_and_a_files_time_is_said_to_be_one(tmp_path, convolution):
+    store = Results(tmp_path / "results")
+    store.begin(Settings.draw(convolution, SEED, seconds=5, unsafe=False))
+    for student in ("ada", "ben"):
+        store.save(replace(record(student, right=20), file_time=after(5 * 24 * 3600)))
+    (tmp_path / "times.csv").write_text("id,handed in\nada,2027-03-01T11:00\nzoe,2027-03-01T11:00\n")
+    words = ["export", tmp_path / "results", "--due", "2027-03-01T12:00:00", "--zone", "Europe/Zurich"]
+    done = CliRunner().invoke(app, [*map(str, words), "--times", str(tmp_path / "times.csv")])
+    assert done.exit_code == 0, done.output
+    assert "1 times are those of files, which copying changes" in " ".join(done.output.split())
+    assert "1 times are of nobody who was graded: zoe" in " ".join(done.output.split())
+    with (tmp_path / "results" / "csv.csv").open() as file:
+        rows = {row["student"]: (row["handed in"], row["says"], row["final"]) for row in csv.DictReader(file)}
+    assert rows == {
+        "ada": ("2027-03-01T11:00:00+01:00", "list", "20"),
+        "ben": ("2027-03-06T12:00:00+01:00", "file", "10"),
+    }
+
+
+@pytest.mark.parametrize("name", ["Nowhere/Land", "../../etc/passwd", "America", "x" * 300, ""])
+def test_a_bad_zone_is_explained(name):
+    with pytest.raises(ValueError, match="write one like Europe/Zurich"):
+        zone(name)
+
+
+def test_without_a_zone_it_is_this_machines(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    assert zone(None) == ZoneInfo("Asia/Tokyo")
