@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from cnnlib.arrays import Array, as_on, is_writeable, library, move
 from cnnlib.functional.geometry import AdaptiveWindows, Window
 from cnnlib.losses import Criterion, CrossEntropyLoss
-
-if TYPE_CHECKING:
-    import inspect
+from cnnlib.settled import Settled, check_attribute
 
 Shape = tuple[int, ...]
 
@@ -20,40 +18,6 @@ _FREEZE = (
     "requires_grad means nothing here: a parameter stays as it is when it is left out of those that the optimizer is "
     "given, as in optim.SGD([p for p in model.parameters() if p is not frozen], ...)"
 )
-
-
-class Settled(type):
-    """The class of classes whose objects take no new public attributes once they are made, unless they are `open`.
-
-    A misspelt setting would be kept, and would change nothing.
-    """
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Make an object."""
-        made = super().__call__(*args, **kwargs)
-        vars(made)["_made"] = True
-        return made
-
-    @property
-    def __signature__(cls) -> "inspect.Signature":
-        """What the constructor takes, for help() and for those who ask inspect.signature."""
-        import inspect
-
-        if cls.__init__ is object.__init__:  # type: ignore[misc]
-            return inspect.Signature()
-        own = inspect.signature(cls.__init__)  # type: ignore[misc]
-        return own.replace(parameters=list(own.parameters.values())[1:])
-
-
-def check_attribute(owner: Any, name: str) -> None:
-    """Raise AttributeError if `name` is not one of the attributes that an object has had since it was made."""
-    if name.startswith("_") or hasattr(owner, name) or "_made" not in vars(owner):
-        return
-    settings = [known for known in vars(owner) if not known.startswith("_")]
-    raise AttributeError(
-        f"{type(owner).__name__} has no {name!r}, so setting it would change nothing. "
-        f"What can be set: {', '.join(settings) or 'nothing'}"
-    )
 
 
 class Parameter:

@@ -6,8 +6,9 @@ from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 from cnnlib.arrays import Array, as_on, namespace
-from cnnlib.module import Parameter, Settled, check_attribute
+from cnnlib.module import Parameter
 from cnnlib.operation import operation
+from cnnlib.settled import Settled, check_attribute
 
 
 class Move(NamedTuple):

@@ -15,15 +15,16 @@ HEAVY = {"torch", "matplotlib", "ipywidgets", "anywidget", "pandas", "safetensor
 BELOW = {
     "cnnlib": {
         "arrays": set(),
+        "settled": set(),
         "operation": {"arrays"},
         "functional": {"arrays", "operation"},
         "kernels": {"arrays", "operation", "functional", "optim"},
         "init": set(),
         "losses": {"arrays", "functional"},
-        "module": {"arrays", "functional", "losses"},
+        "module": {"arrays", "functional", "losses", "settled"},
         "layers": {"arrays", "functional", "losses", "module", "init"},
         "containers": {"arrays", "losses", "module"},
-        "optim": {"arrays", "operation", "module"},
+        "optim": {"arrays", "operation", "module", "settled"},
         "lr_scheduler": {"optim"},
         "fetch": set(),
         "data": {"arrays", "fetch"},
