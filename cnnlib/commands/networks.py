@@ -20,7 +20,7 @@ SMALL |= {name: {"maps": 1} for name in ("vgg11", "vgg11-lrn", "vgg13", "vgg16",
 class Entry:
     """One network: how to build it, the size of its input, its recipe, and those for single data sets.
 
-    `shapes` is the size of the drawn shapes that it reads.
+    `shapes` is the size of the drawn shapes that it reads, `aux` whether it can have auxiliary heads.
     """
 
     build: Callable[..., Module]
@@ -30,14 +30,15 @@ class Entry:
     recipe: Recipe
     recipes: dict[str, Recipe]
     shapes: int = 48
+    aux: bool = False
 
     def recipe_for(self, data: str) -> Recipe:
         """Return how the network is trained on a data set if nothing else is said."""
         return self.recipes.get(data, self.recipe)
 
 
-def _photographs(build: Callable[..., Module], recipe: Recipe, size: int = 224) -> Entry:
-    return Entry(build, size, 3, 1000, recipe, {"shapes": recipes.SHAPES})
+def _photographs(build: Callable[..., Module], recipe: Recipe, size: int = 224, aux: bool = False) -> Entry:
+    return Entry(build, size, 3, 1000, recipe, {"shapes": recipes.SHAPES}, aux=aux)
 
 
 NETWORKS = {
@@ -55,8 +56,8 @@ NETWORKS = {
     "vgg16": _photographs(models.vgg16, recipes.VGG),
     "vgg16-c": _photographs(partial(models.vgg, "C"), recipes.VGG),
     "vgg19": _photographs(models.vgg19, recipes.VGG),
-    "googlenet": _photographs(models.googlenet, recipes.GOOGLENET),
-    "googlenet-torchvision": _photographs(partial(models.googlenet, "torchvision"), recipes.TORCHVISION),
+    "googlenet": _photographs(models.googlenet, recipes.GOOGLENET, aux=True),
+    "googlenet-torchvision": _photographs(partial(models.googlenet, "torchvision"), recipes.TORCHVISION, aux=True),
 }
 
 Network = StrEnum("Network", {name.replace("-", "_"): name for name in NETWORKS})  # type: ignore[misc]
@@ -76,8 +77,9 @@ def build(
     Raises ValueError if they don't, or if the network has no auxiliary heads to switch on.
     """
     options: dict[str, Any] = {"num_classes": classes, "in_channels": shape[0], "seed": seed, "width": width}
-    if aux and not network.startswith("googlenet"):
-        raise ValueError(f"{network} has no auxiliary heads: --aux is for googlenet and googlenet-torchvision")
+    if aux and not NETWORKS[network].aux:
+        able = " and ".join(name for name, entry in NETWORKS.items() if entry.aux)
+        raise ValueError(f"{network} has no auxiliary heads: --aux is for {able}")
     if aux:
         options["aux"] = True
     if shape[1] == NETWORKS[network].shapes:
