@@ -1,6 +1,6 @@
 """The convolutional layer: one small filter, the same weights at every place.
 
-What is called convolution here is cross-correlation, as in every deep-learning library: the kernel is not flipped.
+What is called convolution here is cross-correlation, as in most deep-learning libraries: the kernel is not flipped.
 
 Letters of shapes: N images, C input channels, H x W input, O output channels (filters), kh x kw kernel, oh x ow output,
 G groups.
