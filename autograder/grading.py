@@ -1,5 +1,6 @@
 """Grade one submission: run its answers in the sandbox, judge them outside, end in exactly one state."""
 
+import hashlib
 import re
 import time
 from collections.abc import Iterable
@@ -158,7 +159,8 @@ class _Trial:
 def _written(problem_set: ProblemSet, submission: Submission) -> Iterable[WrittenResult]:
     """List the written questions: without points until they are read, 0 where nothing was written."""
     for grade_id, question in problem_set.written.items():
-        reading = Unread() if grade_id in submission.written else NotAnswered()
+        text = submission.written.get(grade_id)
+        reading = NotAnswered() if text is None else Unread(hashlib.sha256(text.encode(errors="replace")).hexdigest())
         yield WrittenResult(grade_id, question.title, question.points, reading)
 
 

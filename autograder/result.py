@@ -58,8 +58,9 @@ class CodeResult:
 
 @dataclass(frozen=True)
 class Unread:
-    """A written answer that waits for a person."""
+    """A written answer that waits for a person; its SHA-256 says later whether it is the one that was read."""
 
+    digest: str
     kind: Literal["unread"] = "unread"
 
 

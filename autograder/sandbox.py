@@ -215,7 +215,7 @@ def memory_exceeds(pid: int, limit: int) -> bool:
     """Whether a process and all that descend from it hold more than `limit` bytes of real memory.
 
     Each page counts once, however many of them share it; swapped pages and page tables are memory too. The quick sum
-    comes first, in which a shared page counts for every process: only where that is over the limit are pages told apart.
+    comes first, in which a shared page counts for every process; only where it is over the limit are pages told apart.
     """
     try:
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
