@@ -145,7 +145,7 @@ def grade(
             for result in _graded(todo, submissions, problem_set, settings, jobs, dask):
                 store.save(result)
                 progress.update(task, advance=1, description=f"{result.student}: {result.state}")
-        graded = {student: result for student, result in store.load().items() if student in found}
+        graded = {student: result for student, result in store.load(problem_set).items() if student in found}
         _write_feedback(results, graded, problem_set.title)
         batch.write(results / "grades.csv", export.table(graded.values(), "csv", problem_set.title))
     _summary(graded, problem_set.points)
@@ -163,8 +163,8 @@ def write_feedback(
 ) -> None:
     """Write the students' pages again from the records."""
     with explained():
-        records, title = _records(results, course)
-        _write_feedback(results, records, title)
+        records, problem_set = _records(results, course)
+        _write_feedback(results, records, problem_set.title)
     console.print(f"{len(records)} pages in {results / 'feedback'}")
 
 
@@ -184,8 +184,8 @@ def write_export(
     target = to or results / f"{layout}.csv"
     late = LatePolicy(due, free_days, percent) if due else None
     with explained():
-        records, title = _records(results, course)
-        batch.write(target, export.table(records.values(), layout, title, late))
+        records, problem_set = _records(results, course)
+        batch.write(target, export.table(records.values(), layout, problem_set.title, late))
     waiting = sum(result.score is None for result in records.values())
     console.print(f"{target}: {len(records)} rows" + (f", {waiting} without a grade yet" if waiting else ""))
 
@@ -197,15 +197,13 @@ def gradebook(
     course: Annotated[Path, typer.Option(help="nbgrader's course folder, with or without a gradebook.db.")],
 ) -> None:
     """Enter the scores into nbgrader's gradebook; formgrader then shows the answers that a person must read."""
-    from autograder import gradebook, source
+    from autograder import gradebook
     from autograder.submission import UnreadableNotebook, read
 
     with explained():
-        records, _ = _records(results)
-        settings = batch.Results(results).settings
-        problem_set = source.load(settings.problem_set, settings.class_seed)
+        records, problem_set = _records(results)
         gradebook.enter(course, problem_set, records.values())
-        for student, paths in batch.find(submissions, settings.problem_set).items():
+        for student, paths in batch.find(submissions, problem_set.name).items():
             try:
                 submission = read(paths[0], problem_set) if len(paths) == 1 else None
             except UnreadableNotebook:
@@ -288,7 +286,7 @@ def _settle(
     if regrade:
         store.set_aside()
     store.begin(new)
-    return store.load("previous"), store.load()
+    return store.previous(), store.load(problem_set)
 
 
 def _still_holds(result: Result | None, paths: list[Path], settings: batch.Settings) -> bool:
@@ -298,20 +296,29 @@ def _still_holds(result: Result | None, paths: list[Path], settings: batch.Setti
     return batch.digest(paths[0]) == result.digest
 
 
-def _records(folder: Path, course: Path | None = None) -> tuple[dict[str, Result], str]:
-    """Read a run's records, with the points that a person gave in the gradebook of `course`."""
+def _records(folder: Path, course: Path | None = None) -> tuple[dict[str, Result], ProblemSet]:
+    """Read a run's records and its problem set, with the points that a person gave in the gradebook of `course`."""
     store = batch.Results(folder)
-    settings, records = store.settings, store.load()
+    settings = store.settings
     if settings is None:
         raise batch.RunError(f"{folder} holds no run: `python -m autograder grade` makes one")
+    from autograder import source  # brings nbgrader, seconds that a mistyped folder need not wait
+
+    problem_set = source.load(settings.problem_set, settings.class_seed)
+    records = store.load(problem_set)
+    odd = sorted(path.name for path in (folder / "records").glob("*.json") if path.stem not in records)
+    if odd:
+        raise batch.RunError(
+            f"{folder / 'records'} holds what is no record of this run and of the problem set as it is now: "
+            f"{', '.join(odd)}. The same `grade` command grades these again; after a change of the set, with --regrade"
+        )
     if course:
-        from autograder import gradebook, source
+        from autograder import gradebook
 
         if not (course / "gradebook.db").is_file():
             raise batch.RunError(f"{course} has no gradebook.db: `python -m autograder gradebook` makes one")
-        problem_set = source.load(settings.problem_set, settings.class_seed)
         gradebook.read_back(course, problem_set, records.values())
-    return records, settings.title
+    return records, problem_set
 
 
 def _write_feedback(folder: Path, records: dict[str, Result], title: str) -> None:

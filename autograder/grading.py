@@ -38,6 +38,19 @@ def questions(problem_set: ProblemSet, seed: int) -> dict[str, list[Question]]:
     return drawn
 
 
+def fits(result: Result, problem_set: ProblemSet, asked: dict[str, list[Question]]) -> bool:
+    """Whether a record is about this set: its exercises, their points, and the cases that were `asked`."""
+    if result.points != problem_set.points:
+        return False
+    if isinstance(result.judged, Undecided):
+        return True
+    code = [(e.grade_id, e.points, [question.title for question in asked[e.grade_id]])
+            for e in problem_set.exercises.values()]  # fmt: skip
+    expected = code + [(e.grade_id, e.points, None) for e in problem_set.written.values()]
+    cases = [[case.title for case in e.cases] if isinstance(e, CodeResult) else None for e in result.judged]
+    return [(e.grade_id, e.points, c) for e, c in zip(result.judged, cases, strict=True)] == expected
+
+
 def grade(
     path: Path | None,
     student: str,
