@@ -263,7 +263,7 @@ def _roster(path: Path) -> dict[str, object]:
         if "id" not in (rows.fieldnames or ()):
             raise ValueError(f"{path} has no column id; it has {rows.fieldnames}")
         students = {row["id"]: row for row in rows}
-    odd = [student for student in students if not student or "/" in student or student.startswith(".")]
+    odd = [s for s in students if not s or "/" in s or s.startswith(".") or len(s.encode()) > batch.LONGEST_NAME]
     if odd:
         raise ValueError(f"{path} has an id that can name no file: {odd[0]!r}")
     return students

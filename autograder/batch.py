@@ -20,6 +20,9 @@ from autograder.result import Result, Undecided
 from autograder.sandbox import Limits, find_sandbox
 
 
+LONGEST_NAME = 250  # bytes of a student's name: with .json or .html it names a file, which takes 255
+
+
 class RunError(RuntimeError):
     """A class cannot be graded as asked; nothing was changed."""
 
@@ -112,7 +115,7 @@ class Results:
 
 def write(path: Path, text: str) -> None:
     """Write a file so that a crash or a full disk leaves the old one."""
-    draft = path.with_name(f".{path.name}.new")
+    draft = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}.new")  # whose name is never too long
     draft.write_text(text, encoding="utf-8", errors="replace")
     os.replace(draft, path)
 
@@ -141,8 +144,12 @@ def find(folder: Path, set_name: str, roster: Mapping[str, object] | None = None
 
 
 def _student(name: str) -> str:
-    """Name a student after a file: bytes that are no UTF-8 would fit into no record."""
-    return os.fsencode(name).decode(errors="replace")
+    """Name a student after a file: bytes that are no UTF-8 would fit into no record, a longer name into no folder."""
+    student = os.fsencode(name).decode(errors="replace")
+    if len(student.encode()) <= LONGEST_NAME:
+        return student
+    end = "-" + hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    return student.encode()[: LONGEST_NAME - len(end)].decode(errors="ignore") + end
 
 
 def digest(path: Path) -> str:

@@ -173,7 +173,7 @@ def _written(problem_set: ProblemSet, submission: Submission) -> Iterable[Writte
     """List the written questions: without points until they are read, 0 where nothing was written."""
     for grade_id, question in problem_set.written.items():
         text = submission.written.get(grade_id)
-        reading = NotAnswered() if text is None else Unread(hashlib.sha256(text.encode(errors="replace")).hexdigest())
+        reading = NotAnswered() if text is None else Unread(hashlib.sha256(text.encode()).hexdigest())
         yield WrittenResult(grade_id, question.title, question.points, reading)
 
 

@@ -134,6 +134,7 @@ def _cell(cell: dict[str, Any]) -> _Cell:
     if isinstance(source, list):
         source = "".join(line for line in source if isinstance(line, str))
     source = source if isinstance(source, str) else ""
+    source = source.encode(errors="replace").decode()  # JSON can say half a character, and no file can
     grade_id = _dict(_dict(cell.get("metadata")).get("nbgrader")).get("grade_id")
     is_code = cell.get("cell_type") == "code"
     return _Cell(

@@ -86,6 +86,25 @@ def test_a_damaged_record_is_graded_again(tmp_path, settings):
     assert store.load() == {"whole": record("whole")}
 
 
+@pytest.mark.parametrize("name", ["l" * 246, "l" * 255, "é" * 127, "\udce4" * 249])
+def test_a_long_name_ends_nothing(name, tmp_path, settings):
+    (tmp_path / "class" / name).mkdir(parents=True)
+    (student,) = batch.find(tmp_path / "class", "convolution")
+    store = batch.Results(tmp_path / "results")
+    store.begin(settings)
+    store.save(record(student))
+    assert list(store.load()) == [student]
+    batch.write(tmp_path / f"{student}.html", "")
+    (tmp_path / "autograded" / student).mkdir(parents=True)
+    assert student == name or len(name) > 250 or not name.isascii()
+
+
+def test_long_names_stay_apart(tmp_path):
+    for end in "ab":
+        (tmp_path / ("l" * 254 + end)).mkdir()
+    assert len(batch.find(tmp_path, "convolution")) == 2
+
+
 def test_a_full_disk_leaves_the_old_record(tmp_path, settings, monkeypatch):
     store = batch.Results(tmp_path)
     store.begin(settings)

@@ -1,6 +1,7 @@
 """nbgrader's gradebook takes the scores, shows written answers, and gives a person's points back."""
 
 import csv
+import json
 
 import nbformat
 import pytest
@@ -126,6 +127,21 @@ def test_what_formgrader_shows_is_text(course):
     page, _ = HTMLExporter().from_filename(str(shown))
     assert "alert(1)" in page and "<script>alert(1)" not in page
     assert "few channels: right" in page
+
+
+@pytest.mark.parametrize("cell", ["two-curves", "smooth"])
+def test_half_a_character_in_an_answer_ends_nothing(cell, course, box):
+    path = course / "class" / "wrote.ipynb"
+    notebook = json.loads(path.read_text())
+    for written in notebook["cells"]:
+        if written["id"] == cell:
+            written["source"] = "def smooth(values): pass\n# half a character: \ud83d"
+    path.write_text(json.dumps(notebook))
+    Results(course / "results").save(grade(path, "wrote", source.load("training"), box, SEED))
+    enter(course)
+    run("similar", "training", course / "class", "--to", course / "similar.csv")
+    shown = course / "nbgrader" / "autograded" / "wrote" / "training" / "training.ipynb"
+    assert "# half a character: ?" in shown.read_text()
 
 
 def test_an_export_without_gradebook_is_explained(course):
