@@ -19,7 +19,6 @@ from autograder.problem_set import ProblemSet
 from autograder.result import Result, Undecided
 from autograder.sandbox import Limits, find_sandbox
 
-
 LONGEST_NAME = 250  # bytes of a student's name: with .json or .html it names a file, which takes 255
 
 
@@ -114,8 +113,8 @@ class Results:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file so that a crash or a full disk leaves the old one."""
-    draft = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}.new")  # whose name is never too long
+    """Write a file so that a crash or a full disk leaves the old one. The draft's name is never too long for a folder."""
+    draft = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}.new")
     draft.write_text(text, encoding="utf-8", errors="replace")
     os.replace(draft, path)
 
