@@ -113,8 +113,8 @@ class Results:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file so that a crash or a full disk leaves the old one. The draft's name is never too long for a folder."""
-    draft = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}.new")
+    """Write a file so that a crash or a full disk leaves the old one. A draft's name is never too long."""
+    draft = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.new")
     draft.write_text(text, encoding="utf-8", errors="replace")
     os.replace(draft, path)
 
