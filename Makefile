@@ -37,7 +37,7 @@ test: python system  ## run every test: style, units, notebooks, book, browser, 
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests chapters --nbval-lax \
 	  -n $(WORKERS) --dist loadgroup -rs --durations 10
 
-release: book  ## write the problem sets' releases, and check that no answer leaks
+release: book system  ## write the problem sets' releases, and check that no answer leaks
 	@.venv/bin/python -m autograder release
 	@rm -rf _build/wheel
 	@.venv/bin/python -m pip wheel . --quiet --no-deps --no-build-isolation --wheel-dir _build/wheel

@@ -148,7 +148,7 @@ def grade(
             for result in _graded(todo, problem_set, settings, jobs, dask):
                 store.save(result)
                 progress.update(task, advance=1, description=f"{result.student}: {result.state}")
-        graded = {student: result for student, result in store.load().items() if student in found}
+        graded = {student: result for student, result in store.load(problem_set).items() if student in found}
         _write_feedback(results, graded, problem_set.title)
         batch.write(results / "grades.csv", export.table(graded.values(), "csv", problem_set.title))
         _list_ignored(handed_in, results / "ignored.csv")
@@ -167,8 +167,8 @@ def write_feedback(
 ) -> None:
     """Write the students' pages again from the records."""
     with explained():
-        records, title = _records(results, course)
-        _write_feedback(results, records, title)
+        records, problem_set = _records(results, course)
+        _write_feedback(results, records, problem_set.title)
     console.print(f"{len(records)} pages in {results / 'feedback'}")
 
 
@@ -196,8 +196,8 @@ def write_export(
             where = late.zone(zone)
             stated = late.read_times(times, where) if times else {}
             policy = late.LatePolicy(due.replace(tzinfo=where), free_days, percent, stated)
-        records, title = _records(results, course)
-        batch.write(target, export.table(records.values(), layout, title, policy))
+        records, problem_set = _records(results, course)
+        batch.write(target, export.table(records.values(), layout, problem_set.title, policy))
     unknown = sorted(policy.times.keys() - records.keys()) if policy else []
     if unknown:
         console.print(f"{len(unknown)} times are of nobody who was graded: {', '.join(map(downloads.plain, unknown))}")
@@ -216,15 +216,13 @@ def gradebook(
     roster: Annotated[Path | None, typer.Option(help="The roster that was graded with.")] = None,
 ) -> None:
     """Enter the scores into nbgrader's gradebook; formgrader then shows the answers that a person must read."""
-    from autograder import gradebook, source
+    from autograder import gradebook
 
     with explained():
-        records, _ = _records(results)
-        settings = batch.Results(results).settings
-        problem_set = source.load(settings.problem_set, settings.class_seed)
+        records, problem_set = _records(results)
         gradebook.enter(course, problem_set, records.values())
         students = class_list.read(roster) if roster else None
-        found = downloads.find(submissions, settings.problem_set, results / "unpacked", students)
+        found = downloads.find(submissions, problem_set.name, results / "unpacked", students)
         for student, submission in _submissions(found, problem_set):
             if student in records and submission.digest == records[student].digest:
                 gradebook.show(course, problem_set, records[student], submission)
@@ -300,7 +298,7 @@ def _settle(
     if regrade:
         store.set_aside()
     store.begin(new)
-    return store.load("previous"), store.load()
+    return store.previous(), store.load(problem_set)
 
 
 def _still_holds(result: Result | None, handed_in: downloads.HandedIn, settings: batch.Settings) -> bool:
@@ -315,20 +313,29 @@ def _still_holds(result: Result | None, handed_in: downloads.HandedIn, settings:
         return False  # grading says what is wrong with it
 
 
-def _records(folder: Path, course: Path | None = None) -> tuple[dict[str, Result], str]:
-    """Read a run's records, with the points that a person gave in the gradebook of `course`."""
+def _records(folder: Path, course: Path | None = None) -> tuple[dict[str, Result], ProblemSet]:
+    """Read a run's records and its problem set, with the points that a person gave in the gradebook of `course`."""
     store = batch.Results(folder)
-    settings, records = store.settings, store.load()
+    settings = store.settings
     if settings is None:
         raise batch.RunError(f"{folder} holds no run: `python -m autograder grade` makes one")
+    from autograder import source  # brings nbgrader, seconds that a mistyped folder need not wait
+
+    problem_set = source.load(settings.problem_set, settings.class_seed)
+    records = store.load(problem_set)
+    odd = sorted(path.name for path in (folder / "records").glob("*.json") if path.stem not in records)
+    if odd:
+        raise batch.RunError(
+            f"{folder / 'records'} holds what is no record of this run and of the problem set as it is now: "
+            f"{', '.join(odd)}. The same `grade` command grades these again; after a change of the set, with --regrade"
+        )
     if course:
-        from autograder import gradebook, source
+        from autograder import gradebook
 
         if not (course / "gradebook.db").is_file():
             raise batch.RunError(f"{course} has no gradebook.db: `python -m autograder gradebook` makes one")
-        problem_set = source.load(settings.problem_set, settings.class_seed)
         gradebook.read_back(course, problem_set, records.values())
-    return records, settings.title
+    return records, problem_set
 
 
 def _list_ignored(found: downloads.Found, to: Path) -> None:

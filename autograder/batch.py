@@ -15,7 +15,7 @@ from pathlib import Path
 
 from autograder.choice import Chosen, Disputed, Nothing, choose
 from autograder.downloads import HandedIn
-from autograder.grading import grade
+from autograder.grading import fits, grade, questions
 from autograder.late import file_time
 from autograder.problem_set import ProblemSet
 from autograder.result import Result, Undecided
@@ -81,8 +81,26 @@ class Results:
         for path in (self.folder / "records").glob("*.json"):
             os.replace(path, self.folder / "previous" / path.name)
 
-    def load(self, kind: str = "records") -> dict[str, Result]:
-        """Read all records by student. One that is damaged, or another student's, is none: it is graded again."""
+    def load(self, problem_set: ProblemSet | None = None) -> dict[str, Result]:
+        """Read all records by student. One that is damaged, or another student's, is none: it is graded again.
+
+        The same holds for one of another run, and, where `problem_set` is given, for one that does not fit it.
+        """
+        run = self.settings
+        records = self._read("records")
+        if run:
+            ours = run.problem_set, run.class_seed, run.seed
+            records = {s: r for s, r in records.items() if (r.problem_set, r.class_seed, r.seed) == ours}
+        if run and problem_set:
+            asked = questions(problem_set, run.seed)
+            records = {s: r for s, r in records.items() if fits(r, problem_set, asked)}
+        return records
+
+    def previous(self) -> dict[str, Result]:
+        """Read the records from before a regrading, by student."""
+        return self._read("previous")
+
+    def _read(self, kind: str) -> dict[str, Result]:
         records = {}
         for path in sorted((self.folder / kind).glob("*.json")):
             try:
@@ -95,8 +113,8 @@ class Results:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file so that a crash or a full disk leaves the old one."""
-    draft = path.with_name(f".{path.name}.new")
+    """Write a file so that a crash or a full disk leaves the old one. A draft's name is never too long."""
+    draft = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.new")
     draft.write_text(text, encoding="utf-8", errors="replace")
     os.replace(draft, path)
 

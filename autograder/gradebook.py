@@ -11,7 +11,7 @@ from nbgrader.preprocessors import SaveCells
 
 from autograder import source
 from autograder.problem_set import ProblemSet
-from autograder.result import Awarded, CodeResult, Result, WrittenResult
+from autograder.result import Awarded, CodeResult, Result, Unread, WrittenResult
 from autograder.submission import Submission
 from autograder.verdict import words
 
@@ -19,7 +19,8 @@ from autograder.verdict import words
 def enter(course: Path, problem_set: ProblemSet, results: Iterable[Result]) -> None:
     """Write results into `course/gradebook.db`. Whoever needs a human is marked so there, with no score.
 
-    Points that a person has given stay. Nobody else may write to the database meanwhile.
+    Points that a person has given stay, but for a written answer that is another now than the one that was shown.
+    Nobody else may write to the database meanwhile.
     """
     database = _address(course)
     course.mkdir(parents=True, exist_ok=True)
@@ -34,7 +35,10 @@ def enter(course: Path, problem_set: ProblemSet, results: Iterable[Result]) -> N
             gradebook.update_or_create_student(result.student)
             submission = gradebook.update_or_create_submission(name, result.student)
             earned = {checks.get(e.grade_id, e.grade_id): e.earned for e in result.exercises}
+            shown, handed_in = _shown(course, name, result.student), _written(result)
             for grade in submission.notebooks[0].grades:
+                if shown.get(grade.name) != handed_in.get(grade.name):
+                    grade.manual_score = grade.extra_credit = None
                 points = earned.get(grade.name)
                 if points is not None or grade.manual_score is None:
                     grade.auto_score = points
@@ -43,12 +47,15 @@ def enter(course: Path, problem_set: ProblemSet, results: Iterable[Result]) -> N
 
 
 def read_back(course: Path, problem_set: ProblemSet, results: Iterable[Result]) -> None:
-    """Give results the points that a person entered."""
+    """Give results the points that a person entered for the written answers that they are about."""
     with Gradebook(_address(course)) as gradebook:
         for result in results:
+            shown, handed_in = _shown(course, problem_set.name, result.student), _written(result)
             for exercise in result.exercises:
                 if not isinstance(exercise, WrittenResult):
                     continue
+                if shown.get(exercise.grade_id) != handed_in.get(exercise.grade_id):
+                    continue  # handed in again since: nobody has read this one
                 try:
                     grade = gradebook.find_grade(exercise.grade_id, problem_set.name, problem_set.name, result.student)
                 except MissingEntry:
@@ -75,9 +82,26 @@ def show(course: Path, problem_set: ProblemSet, result: Result, submission: Subm
         elif cell.id in said:
             lines = "\n".join(f"{case.title}: {words(case.verdict)}" for case in said[cell.id].cases)
             cell.outputs = [nbformat.v4.new_output("stream", text=lines)]
-    folder = course / "autograded" / result.student / problem_set.name
-    folder.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, folder / f"{problem_set.name}.ipynb")
+    notebook.metadata.written = _written(result)
+    path = _path(course, problem_set.name, result.student)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+
+
+def _path(course: Path, name: str, student: str) -> Path:
+    return course / "autograded" / student / name / f"{name}.ipynb"
+
+
+def _written(result: Result) -> dict[str, str]:
+    """Return the digests of a result's written answers by grade id; one that is missing has none."""
+    written = [exercise for exercise in result.exercises if isinstance(exercise, WrittenResult)]
+    return {e.grade_id: e.reading.digest for e in written if isinstance(e.reading, Unread)}
+
+
+def _shown(course: Path, name: str, student: str) -> dict[str, str]:
+    """Return the digests of the written answers that formgrader shows of a student."""
+    path = _path(course, name, student)
+    return nbformat.read(path, as_version=4).metadata.get("written", {}) if path.is_file() else {}
 
 
 def _backticks(text: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Grade one submission: run its answers in the sandbox, judge them outside, end in exactly one state."""
 
+import hashlib
 import re
 import time
 from collections.abc import Iterable
@@ -36,6 +37,19 @@ def questions(problem_set: ProblemSet, seed: int) -> dict[str, list[Question]]:
         cases = key.hole.cases(np.random.default_rng([seed, number]))
         drawn[grade_id] = [Question(title, args, ask(key.solution, args)) for title, args in cases.items()]
     return drawn
+
+
+def fits(result: Result, problem_set: ProblemSet, asked: dict[str, list[Question]]) -> bool:
+    """Whether a record is about this set: its exercises, their points, and the cases that were `asked`."""
+    if result.points != problem_set.points:
+        return False
+    if isinstance(result.judged, Undecided):
+        return True
+    code = [(e.grade_id, e.points, [question.title for question in asked[e.grade_id]])
+            for e in problem_set.exercises.values()]  # fmt: skip
+    expected = code + [(e.grade_id, e.points, None) for e in problem_set.written.values()]
+    cases = [[case.title for case in e.cases] if isinstance(e, CodeResult) else None for e in result.judged]
+    return [(e.grade_id, e.points, c) for e, c in zip(result.judged, cases, strict=True)] == expected
 
 
 def grade(
@@ -185,7 +199,8 @@ class _Trial:
 def _written(problem_set: ProblemSet, submission: Submission) -> Iterable[WrittenResult]:
     """List the written questions: without points until they are read, 0 where nothing was written."""
     for grade_id, question in problem_set.written.items():
-        reading = Unread() if grade_id in submission.written else NotAnswered()
+        text = submission.written.get(grade_id)
+        reading = NotAnswered() if text is None else Unread(hashlib.sha256(text.encode()).hexdigest())
         yield WrittenResult(grade_id, question.title, question.points, reading)
 
 

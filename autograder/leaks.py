@@ -1,24 +1,31 @@
 """What a problem set keeps from its students, and a search for it in everything that they can read.
 
 A line is looked for without its white space, so that no indent, prompt or line number in front of it hides it, and in
-whatever a file makes of it: HTML's tags and entities, the escapes of JSON and JavaScript, base64, zips and wheels.
+whatever a file makes of it: HTML's tags and entities, the escapes of JSON, JavaScript and addresses, base64, archives,
+PDF. What cannot be opened is named: nobody knows what it says.
 """
 
 import ast
 import base64
 import binascii
+import bz2
+import gzip
 import html
 import io
+import lzma
 import re
+import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import unquote, unquote_plus
 
 import numpy
 import torch
 from nbformat import NotebookNode
+from pypdf import PdfReader
 
 import cnnlib
 from autograder import source
@@ -29,7 +36,15 @@ IMPORT = re.compile(r"\s*(import|from)\s")  # says what the public API is called
 API = (numpy, numpy.linalg, numpy.lib.stride_tricks, torch, torch.nn, torch.nn.functional, torch.Tensor)
 BASE64 = re.compile(r"(?:[\w+/-]{60,}\s+)*[\w+/-]{24,}={0,2}", re.ASCII)
 ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+PERCENT = re.compile(r"%[0-9a-fA-F]{2}")
 TAG = re.compile(r"<[^<>]*>")
+INVISIBLE = re.compile("[\u00ad\u180e\u200b-\u200f\u2060-\u2064\ufeff]")  # soft hyphens, joiners, marks of order
+COMPRESSED = {
+    b"\x1f\x8b\x08": ("gzip", gzip.decompress),
+    b"\xfd7zXZ\0": ("xz", lzma.decompress),
+    **{b"BZh%d1AY&SY" % level: ("bzip2", bz2.decompress) for level in range(1, 10)},
+}
+CLOSED = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x28\xb5\x2f\xfd": "zstd"}
 ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v"}
 
 
@@ -95,6 +110,9 @@ def leaks(secrets: Mapping[str, Secrets], places: Iterable[Path]) -> Iterator[tu
         files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
         for path in files:
             for where, text in texts(str(path), path.read_bytes()):
+                if isinstance(text, Unopened):
+                    yield from ((name, f"{where} cannot be opened: {text.why}") for name in secrets)
+                    continue
                 yield from ((name, f"{where} holds {line!r}") for line in search.told(text) for name in sets[line])
                 if where.endswith("searchindex.js"):  # it holds the stems of words
                     stems = text.lower()
@@ -103,24 +121,70 @@ def leaks(secrets: Mapping[str, Secrets], places: Iterable[Path]) -> Iterator[tu
                         yield from ((name, f"{where} indexes {word!r}") for word in indexed)
 
 
-def texts(where: str, content: bytes) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class Unopened:
+    """Why nobody knows what a file says."""
+
+    why: str
+
+
+def texts(where: str, content: bytes) -> Iterator[tuple[str, str | Unopened]]:
     """Yield the text of a file, or of the files inside it, each with where it stands."""
-    if content.startswith(b"PK\x03\x04") and zipfile.is_zipfile(io.BytesIO(content)):
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for name in archive.namelist():
-                yield from texts(f"{where}:{name}", archive.read(name))
+    if _is_packed(content):
+        try:
+            inside = list(_inside(content))
+        except Exception as error:  # a damaged file fails in every way that there is; whatever it is, it is named
+            yield where, Unopened(f"{type(error).__name__}: {error}")
+            return
+        for name, inner in inside:
+            yield from texts(where + name, inner)
         return
-    text = content.decode("utf-8", "replace")
+    text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8", "replace")
     yield where, re.sub(r"[\w+/]{400,}", "", text, flags=re.ASCII)  # pictures and fonts: no line of code is that long
     for run in BASE64.finditer(_unescaped(text)):
         packed = re.sub(r"\s", "", run[0]).rstrip("=").translate(str.maketrans("-_", "+/"))
         try:
             inner = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
-            if not inner.startswith(b"PK\x03\x04"):
+            if not _is_packed(inner):
                 inner.decode("utf-8")
         except (binascii.Error, UnicodeDecodeError):
             continue  # a picture, a hash, a long word
         yield from texts(f"{where} (base64)", inner)
+
+
+def _is_packed(content: bytes) -> bool:
+    known = (b"PK\x03\x04", b"%PDF-", *COMPRESSED, *CLOSED)
+    return content.startswith(known) or content[257:262] == b"ustar" or zipfile.is_zipfile(io.BytesIO(content))
+
+
+def _inside(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield what a packed file holds, each with what to add to the file's name. Raises whatever its reader raises."""
+    file = io.BytesIO(content)
+    for start, kind in CLOSED.items():
+        if content.startswith(start):
+            raise ValueError(f"a file of the kind {kind}, which is not read here")
+    for start, (kind, decompress) in COMPRESSED.items():
+        if content.startswith(start):
+            yield f" ({kind})", decompress(content)
+            return
+    if content.startswith(b"%PDF-"):
+        document = PdfReader(file)
+        for number, page in enumerate(document.pages, 1):
+            yield f" (page {number})", page.extract_text().encode(errors="replace")
+        for name, attached in document.attachments.items():
+            yield from ((f":{name}", inner) for inner in attached)
+    elif content[257:262] == b"ustar":
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            for member in archive:
+                if member.isfile():
+                    yield f":{member.name}", archive.extractfile(member).read()
+    else:
+        with zipfile.ZipFile(file) as archive:
+            begins = min((member.header_offset for member in archive.infolist()), default=len(content))
+            if begins:
+                yield " (before the zip)", content[:begins]
+            for name in archive.namelist():
+                yield f":{name}", archive.read(name)
 
 
 class Search:
@@ -133,6 +197,7 @@ class Search:
         """Return the lines that a text says in one reading or another."""
         found = {}
         for reading in _readings(text):
+            reading = INVISIBLE.sub("", reading)
             words = set(re.findall(r"\w+", reading))
             likely = [(line, squeezed) for line, parts, squeezed in self.lines if parts <= words]
             if likely:
@@ -148,7 +213,9 @@ def _readings(text: str) -> Iterator[str]:
         return
     plain = _unescaped(text)
     both = _unescaped(html.unescape(plain))
-    readings = (text, plain, both, html.unescape(text), *(html.unescape(TAG.sub("", r)) for r in (text, plain, both)))
+    readings = [text, plain, both, html.unescape(text), *(html.unescape(TAG.sub("", r)) for r in (text, plain, both))]
+    if PERCENT.search(text):
+        readings += [decode(reading) for reading in (text, plain, both) for decode in (unquote, unquote_plus)]
     yield from dict.fromkeys(readings)
 
 

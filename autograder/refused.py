@@ -1,8 +1,9 @@
 """What no answer ever needs, refused by the kernel: a seccomp filter, compiled by libseccomp.
 
 What a process maps is counted (`autograder.sandbox`), and the box's folders have a size. What could hold memory beside
-these is refused: files in memory and System V's shared memory and messages, which live on unmapped, and namespaces of
-one's own, in which further folders in memory can be mounted.
+these is refused: files in memory, shared mappings without a file and System V's shared memory and messages, which live
+on unmapped; sockets, pages given to a pipe and io_uring's rings, which the kernel keeps; and namespaces of one's own,
+in which further folders in memory can be mounted.
 """
 
 import ctypes
@@ -11,7 +12,11 @@ import os
 from functools import cache
 
 LIBRARY = "libseccomp.so.2"
-CALLS = ("memfd_create", "memfd_secret", "shmget", "msgget", "semget", "unshare", "setns")
+CALLS = (
+    *("memfd_create", "memfd_secret", "shmget", "msgget", "semget"),
+    *("socket", "socketpair", "vmsplice", "io_uring_setup", "unshare", "setns"),
+)
+SHARED_ANONYMOUS = 0x21  # MAP_SHARED | MAP_ANONYMOUS
 NAMESPACES = 0x7E020000  # all of CLONE_NEW*: cgroup, uts, ipc, user, pid, net and mount
 
 # <seccomp.h>
@@ -50,6 +55,7 @@ def program() -> bytes:
             flag = NAMESPACES & 1 << bit
             if flag:
                 refuse("clone", errno.EPERM, _Comparison(0, _MASKED_EQUAL, flag, flag))
+        refuse("mmap", errno.EPERM, _Comparison(3, _MASKED_EQUAL, SHARED_ANONYMOUS, SHARED_ANONYMOUS))
         refuse("clone3", errno.ENOSYS)  # its flags lie in memory, where no filter looks; the C library then calls clone
         with os.fdopen(os.memfd_create("seccomp"), "r+b") as file:
             failed = library.seccomp_export_bpf(context, file.fileno())

@@ -58,8 +58,9 @@ class CodeResult:
 
 @dataclass(frozen=True)
 class Unread:
-    """A written answer that waits for a person."""
+    """A written answer that waits for a person; its SHA-256 says later whether it is the one that was read."""
 
+    digest: str
     kind: Literal["unread"] = "unread"
 
 
@@ -191,12 +192,16 @@ class Result:
     def loads(cls, text: str) -> "Result":
         """Read a record back. Raises ValueError for anything else than what `dumps` wrote.
 
-        A value of another type, a key too many or too few, or points that do not follow from the verdicts: none of
-        them is a record.
+        A value of another type, a key too many or too few, points that do not follow from the verdicts, or a person's
+        points, which stand in the gradebook alone: none of them is a record.
         """
         result = _RESULT.validate_json(text, strict=True)
         if result.to_json() != json.loads(text, parse_constant=_no_number):
             raise ValueError("the record does not say what follows from it")
+        if any(isinstance(e, WrittenResult) and isinstance(e.reading, Awarded) for e in result.exercises):
+            raise ValueError("a record holds no points of a person's: they stand in the gradebook")
+        if any(exercise.points < 0 for exercise in result.exercises):
+            raise ValueError("an exercise has fewer than 0 points")
         if result.exercises and sum(exercise.points for exercise in result.exercises) != result.points:
             raise ValueError("the exercises do not add up to the points of the set")
         return result

@@ -7,6 +7,7 @@ sum over the run's processes. How many addresses a process maps is nobody's conc
 import json
 import math
 import os
+import re
 import selectors
 import shutil
 import site
@@ -213,13 +214,14 @@ def _watch(process: subprocess.Popen, results: int, printed: int, limits: Limits
 def memory_exceeds(pid: int, limit: int) -> bool:
     """Whether a process and all that descend from it hold more than `limit` bytes of real memory.
 
-    Each page counts once, however many of them share it, and shared memory counts like their own. The quick sum comes
-    first, in which a shared page counts for every process: only where that is over the limit are pages told apart.
+    Each page counts once, however many of them share it; swapped pages and page tables are memory too. The quick sum
+    comes first, in which a shared page counts for every process; only where it is over the limit are pages told apart.
     """
     try:
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return False
+    limit -= sum(_not_resident(member.pid) for member in family)
     return _sum(family, lambda member: member.memory_info().rss) > limit and _sum(family, _share) > limit
 
 
@@ -232,12 +234,20 @@ def _sum(family: list[psutil.Process], size: Callable[[psutil.Process], int]) ->
 
 
 def _share(member: psutil.Process) -> int:
-    """Size of a process in which a page that n processes share counts 1/n; swapped pages are memory too."""
+    """Resident size of a process in which a page that n processes share counts 1/n."""
     try:
-        about = member.memory_full_info()
+        return member.memory_full_info().pss
     except psutil.AccessDenied:
         return member.memory_info().rss
-    return about.pss + about.swap
+
+
+def _not_resident(pid: int) -> int:
+    """Bytes of a process's page tables and swapped pages, which no resident size counts."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:  # it ended since the listing
+        return 0
+    return sum(int(kilobytes) << 10 for kilobytes in re.findall(r"^Vm(?:PTE|Swap):\s+(\d+) kB$", status, re.MULTILINE))
 
 
 def _kill(process: subprocess.Popen) -> None:
@@ -269,6 +279,7 @@ def _mounts(limits: Limits) -> list[str]:
         for name in ("cnnlib", "cnnbook", "autograder"):
             if Path(packages, name).is_dir():  # a course installed into the environment is not for the answers
                 mounts += ["--tmpfs", f"{packages}/{name}"]
+    mounts += ["--ro-bind", "/dev/null", "/dev/zero"]  # mapped shared, it is memory that stays unmapped
     return [*mounts, "--ro-bind", str(RUNNER), *"/runner.py --chdir /tmp --remount-ro /dev --remount-ro /".split()]
 
 

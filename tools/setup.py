@@ -5,6 +5,7 @@ annotation that an old python3 could not even read, because it has to be able to
 A stamp, written last, says that a set-up is complete; without it .venv is made again from nothing.
 """
 
+import ctypes
 import fcntl
 import glob
 import hashlib
@@ -170,11 +171,20 @@ def missing_packages():
     present = {
         "bubblewrap": shutil.which("bwrap"),
         "dataset-fashion-mnist": os.path.exists("/usr/share/datasets/fashion-mnist/t10k-labels-idx1-ubyte.gz"),
+        "libseccomp2": loads("libseccomp.so.2"),
         "fonts-dejavu-core": glob.glob("/usr/share/fonts/truetype/*/*.ttf"),
     }
     if not on_ubuntu():
         present["chromium"] = debian_browser()
     return sorted(package for package, found in present.items() if not found)
+
+
+def loads(library):
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def debian_browser():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autograder import batch
+from autograder import batch, downloads
 from autograder.downloads import HandedIn
 from autograder.result import CaseResult, CodeResult, Result, State
 from autograder.verdict import Right, Wrong
@@ -81,6 +81,24 @@ def test_a_damaged_record_is_graded_again(tmp_path, settings):
     (tmp_path / "records" / "half.json").write_text(record("half").dumps()[:100])
     (tmp_path / "records" / "ben.json").write_text(record("ada").dumps())
     assert store.load() == {"whole": record("whole")}
+
+
+@pytest.mark.parametrize("name", ["l" * 246, "l" * 255, "é" * 127, "\udce4" * 249])
+def test_a_long_name_ends_nothing(name, tmp_path, settings):
+    (tmp_path / "class" / name).mkdir(parents=True)
+    (student,) = downloads.find(tmp_path / "class", "convolution", tmp_path / "unpacked").students
+    store = batch.Results(tmp_path / "results")
+    store.begin(settings)
+    store.save(record(student))
+    assert list(store.load()) == [student]
+    batch.write(tmp_path / f"{student}.html", "")
+    (tmp_path / "autograded" / student).mkdir(parents=True)
+
+
+def test_long_names_stay_apart(tmp_path):
+    for end in "ab":
+        (tmp_path / "class" / ("l" * 254 + end)).mkdir(parents=True)
+    assert len(downloads.find(tmp_path / "class", "convolution", tmp_path / "unpacked").students) == 2
 
 
 def test_a_full_disk_leaves_the_old_record(tmp_path, settings, monkeypatch):

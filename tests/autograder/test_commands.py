@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from autograder import batch
 from autograder.__main__ import app
-from autograder.verdict import Wrong
+from autograder.result import CaseResult
+from autograder.verdict import Right, Wrong
 from tests.autograder.conftest import ANSWERS, typed_answers
 
 
@@ -55,6 +56,26 @@ def test_regrading_shows_who_changes(hand_in, tmp_path):
     changes = done.output.split("Regraded: who changes")[1]
     assert "[bold]ada" in changes and "+4" in changes and "ben" not in changes
     assert json.loads((results / "previous" / "[bold]ada.json").read_text())["score"] == 2
+
+
+def test_a_record_cut_to_one_right_case_earns_nothing(hand_in, tmp_path):
+    folder, results = tmp_path / "class", tmp_path / "results"
+    folder.mkdir()
+    hand_in({}, "ada", folder=folder)
+    words = ["grade", "convolution", str(folder), "--results", str(results)]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    store = batch.Results(results)
+    ada = store.load()["ada"]
+    ada.exercises[0].cases = [CaseResult("one", Right())]
+    assert ada.score == 6
+    store.save(ada)
+    for command in (["export"], ["feedback"], ["gradebook", str(folder), "--course", str(tmp_path / "course")]):
+        done = CliRunner().invoke(app, [command[0], str(results), *command[1:]])
+        assert done.exit_code == 1 and "ada.json. The same `grade` command grades these again" in " ".join(
+            done.output.split()
+        )
+    done = CliRunner().invoke(app, words)
+    assert "0 of them graded before" in done.output and store.load()["ada"].score == 0
 
 
 def test_the_instructors_notebooks_hold_the_answers(tmp_path):

@@ -1,7 +1,9 @@
 """nbgrader's gradebook takes the scores, shows written answers, and gives a person's points back."""
 
 import csv
+import json
 
+import nbformat
 import pytest
 from nbgrader.api import Gradebook
 from typer.testing import CliRunner
@@ -73,15 +75,48 @@ def test_scores_go_in_and_a_persons_points_come_back(course):
         assert broken.needs_manual_grade and {g.auto_score for n in broken.notebooks for g in n.grades} == {None}
         before = exported(course, "--course", course / "nbgrader")
         assert (before["wrote"]["score"], before["broken"]["score"]) == ("", "")
-        # what formgrader does when a person types 3
-        read = book.find_grade("two-curves", "training", "training", "wrote")
-        read.manual_score, read.needs_manual_grade = 3, False
-        book.db.commit()
+    type_points(course, 3)
     after = exported(course, "--course", course / "nbgrader")
     assert (after["wrote"]["state"], after["wrote"]["score"]) == ("graded", "19")
     assert (after["silent"]["score"], after["broken"]["score"]) == ("16", "")
     enter(course)  # entering again, after a regrade say, keeps the person's points
     assert exported(course, "--course", course / "nbgrader") == after
+
+
+def type_points(course, points):
+    """Do what formgrader does when a person types points."""
+    with Gradebook(f"sqlite:///{course / 'nbgrader' / 'gradebook.db'}") as book:
+        read = book.find_grade("two-curves", "training", "training", "wrote")
+        read.manual_score, read.needs_manual_grade = points, False
+        book.db.commit()
+
+
+@pytest.mark.parametrize(
+    ("essay", "code", "at_once", "entered"),
+    [
+        (ESSAY, "x = 1", "3", "3"),  # who changes code alone loses nothing
+        ("Nobody has read this.", None, "", ""),
+        (None, None, "0", "0"),  # taken away
+    ],
+)
+def test_a_persons_points_are_for_what_the_person_read(essay, code, at_once, entered, course, box):
+    enter(course)
+    type_points(course, 3)
+    path = course / "class" / "wrote.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    stubs = {cell.id: cell.source for cell in source.release("training").cells}
+    for cell in notebook.cells:
+        if cell.id == "two-curves":
+            cell.source = essay or stubs[cell.id]
+        elif cell.id in CODE:
+            cell.source = code or cell.source
+    nbformat.write(notebook, path)
+    Results(course / "results").save(grade(path, "wrote", source.load("training"), box, SEED))
+    assert exported(course, "--course", course / "nbgrader")["wrote"]["two-curves"] == at_once
+    enter(course)
+    assert exported(course, "--course", course / "nbgrader")["wrote"]["two-curves"] == entered
+    type_points(course, 4)
+    assert exported(course, "--course", course / "nbgrader")["wrote"]["two-curves"] == "4"
 
 
 def test_what_formgrader_shows_is_text(course):
@@ -92,6 +127,21 @@ def test_what_formgrader_shows_is_text(course):
     page, _ = HTMLExporter().from_filename(str(shown))
     assert "alert(1)" in page and "<script>alert(1)" not in page
     assert "few channels: right" in page
+
+
+@pytest.mark.parametrize("cell", ["two-curves", "smooth"])
+def test_half_a_character_in_an_answer_ends_nothing(cell, course, box):
+    path = course / "class" / "wrote.ipynb"
+    notebook = json.loads(path.read_text())
+    for written in notebook["cells"]:
+        if written["id"] == cell:
+            written["source"] = "def smooth(values): pass\n# half a character: \ud83d"
+    path.write_text(json.dumps(notebook))
+    Results(course / "results").save(grade(path, "wrote", source.load("training"), box, SEED))
+    enter(course)
+    run("similar", "training", course / "class", "--to", course / "similar.csv")
+    shown = course / "nbgrader" / "autograded" / "wrote" / "training" / "training.ipynb"
+    assert "# half a character: ?" in shown.read_text()
 
 
 def test_an_export_without_gradebook_is_explained(course):

@@ -11,7 +11,9 @@ LIMIT = 256 << 20
 BOXES = list(sandbox._boxes())
 
 SPARING = {
-    "maps 8 GiB that it never touches": "m = mmap.mmap(-1, 8 << 30, prot=mmap.PROT_READ)\nreturn len(m) >> 30",
+    "maps 8 GiB that it never touches": """
+m = mmap.mmap(-1, 8 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)
+return len(m) >> 30""",
     "children that share what their parent holds": """
 hold = np.ones(20 << 20, dtype=np.int64)
 for _ in range(4):
@@ -22,9 +24,23 @@ return 8""",
 }
 GREEDY = {
     "memory of its own": ("hold = np.ones(400 << 20, dtype=np.int8)\ntime.sleep(9)", "used more than 256 MB of memory"),
-    "a shared mapping": (
-        "m = mmap.mmap(-1, 400 << 20)\nfor at in range(0, len(m), 4096): m[at] = 1\ntime.sleep(9)",
+    "page tables": (
+        "m = mmap.mmap(-1, 1 << 38, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)\n"
+        "m.madvise(mmap.MADV_NOHUGEPAGE)\nfor at in range(0, len(m), 2 << 20): m[at]\ntime.sleep(9)",
         "used more than 256 MB of memory",
+    ),
+    # what stays when no process maps it any more
+    "a shared mapping": ("mmap.mmap(-1, 4096)", "Operation not permitted (line "),
+    "/dev/zero, shared": (
+        "mmap.mmap(os.open('/dev/zero', os.O_RDWR), 4096)",
+        "PermissionError: [Errno 13] Permission denied: '/dev/zero' (line ",
+    ),
+    "connections": ("socket.socket()", "Operation not permitted (line "),
+    "pairs of sockets": ("socket.socketpair()", "Operation not permitted (line "),
+    "pages given to a pipe": ("call('vmsplice', os.pipe()[1], None, 0, 0)", "Operation not permitted (line "),
+    "rings of the kernel's": (
+        "call('syscall', 425, 8, ctypes.create_string_buffer(120))",  # io_uring_setup, of one number everywhere
+        "Operation not permitted (line ",
     ),
     "children": (
         "for _ in range(5):\n    if os.fork() == 0:\n        hold = np.ones(80 << 20, dtype=np.int8); time.sleep(9)\n"
@@ -44,7 +60,7 @@ GREEDY = {
     ),
 }
 CELL = """
-import ctypes, mmap, os, time
+import ctypes, mmap, os, socket, time
 import numpy as np
 
 def fill(folder):

@@ -1,15 +1,20 @@
 """The check of a release passes on what we ship, and fails on each way in which a release can be bad."""
 
 import base64
+import gzip
 import html
 import io
 import json
+import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import nbformat
 import pytest
+from matplotlib.figure import Figure
+from pypdf import PdfWriter
 from typer.testing import CliRunner
 
 import cnnlib
@@ -95,6 +100,28 @@ NOTEBOOK = nbformat.writes(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_
 PACKED = base64.b64encode(CODE.encode()).decode()
 
 
+def tarred(compression):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=f"w:{compression}") as archive:
+        about = tarfile.TarInfo("inner/code.py")
+        about.size = len(CODE)
+        archive.addfile(about, io.BytesIO(CODE.encode()))
+    return file.getvalue()
+
+
+def printed(password=""):
+    """A PDF of one page, on which stands the line."""
+    figure, file, writer = Figure(figsize=(12, 2)), io.BytesIO(), PdfWriter()
+    figure.text(0.05, 0.5, LEAK)
+    figure.savefig(file, format="pdf")
+    writer.append(file)
+    if password:
+        writer.encrypt(password, algorithm="RC4-128")
+    written = io.BytesIO()
+    writer.write(written)
+    return written.getvalue()
+
+
 def zipped(name, content):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -124,6 +151,20 @@ def zipped(name, content):
         ("packed.txt", base64.encodebytes(("#" * 90 + CODE).encode()).decode(), " (base64)"),
         ("files.zip", zipped("inner/code.py", CODE), ":inner/code.py"),
         ("cnnlib.whl", zipped("a.zip", zipped("code.ipynb", NOTEBOOK)), ":a.zip:code.ipynb"),
+        ("code.exe", b"#!/usr/bin/env python\n" + zipped("code.py", CODE), ":code.py"),
+        ("code.py.gz", gzip.compress(CODE.encode()), " (gzip)"),
+        ("code.tar", tarred(""), ":inner/code.py"),
+        ("code.tar.gz", tarred("gz"), " (gzip):inner/code.py"),
+        ("code.tar.bz2", tarred("bz2"), " (bzip2):inner/code.py"),
+        ("code.tar.xz", tarred("xz"), " (xz):inner/code.py"),
+        ("packed.js", f"a = '{base64.b64encode(gzip.compress(CODE.encode())).decode()}'", " (base64) (gzip)"),
+        ("print.pdf", printed(), " (page 1)"),
+        ("percent.html", f'<a href="data:text/plain,{quote(CODE)}">code</a>', ""),
+        ("form.txt", quote_plus(CODE), ""),
+        ("hyphens.html", html.escape(CODE).replace("ei", "e&shy;i").replace("(", "(<wbr>"), ""),
+        ("hyphens.txt", CODE.replace("ei", "e\u00adi"), ""),
+        ("invisible.txt", CODE.replace("ei", "e\u200bi").replace("=", "\u2060=\ufeff"), ""),
+        ("windows.txt", CODE.encode("utf-16"), ""),
         ("picture.png", b"\x89PNG\0" + CODE.encode(), ""),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 30 else "",
@@ -133,6 +174,28 @@ def test_a_leak_is_found_whatever_it_stands_in(file, content, inside, tmp_path):
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert f"{path}{inside} holds {LEAK!r}" in found_in(tmp_path) and found_in(tmp_path) == found_in(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("cut.zip", zipped("code.py", CODE)[:60] + zipped("code.py", CODE)[61:]),
+        ("cut.tar.gz", tarred("gz")[:-20]),
+        ("cut.tar.bz2", tarred("bz2")[:-20]),
+        ("cut.tar.xz", tarred("xz")[:-20]),
+        ("cut.pdf", printed()[:200]),
+        ("locked.pdf", printed("secret")),
+        ("code.7z", b"7z\xbc\xaf\x27\x1c" + bytes(40)),
+        ("code.rar", b"Rar!\x1a\x07\x01\x00" + bytes(40)),
+        ("code.zst", b"\x28\xb5\x2f\xfd" + bytes(40)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_opened_is_named(file, content, tmp_path):
+    path = tmp_path / file
+    path.write_bytes(content)
+    (found,) = found_in(path)
+    assert found.startswith(f"{path} cannot be opened: ")
 
 
 def test_a_leak_in_the_search_index_is_found(tmp_path):

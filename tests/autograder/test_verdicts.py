@@ -16,7 +16,7 @@ from autograder import batch, export, feedback, source
 from autograder.grading import grade, questions
 from autograder.judge import has_parts, judge
 from autograder.problem_set import answer_key
-from autograder.result import CodeResult, Result, State, WrittenResult
+from autograder.result import Awarded, CodeResult, Result, State, Undecided, WrittenResult
 from autograder.runner import as_array, encode
 from autograder.sandbox import Run
 from autograder.verdict import NoAnswer, Right, Wrong
@@ -238,3 +238,55 @@ def test_no_damage_to_a_record_is_worth_a_point(mixed, data):
 
 def test_a_record_comes_back_as_it_was(mixed):
     assert Result.loads(mixed.dumps()) == mixed
+
+
+def fewer_cases(result):
+    first = result.exercises[0]
+    first.cases = [case for case in first.cases if case.verdict == Right()]
+
+
+def points_moved(result):
+    result.exercises[0].points += 2
+    result.exercises[1].points -= 2
+
+
+def negative_points(result):
+    result.exercises[0].points += 20
+    result.exercises[1].points -= 20
+
+
+def one_exercise_twice(result):
+    result.exercises[1].grade_id = result.exercises[0].grade_id
+
+
+def one_exercise_less(result):
+    first, *rest = result.judged
+    rest[0].points += first.points
+    result.judged = rest
+
+
+EDITS = {
+    "points of a person's": lambda result: setattr(result.exercises[-1], "reading", Awarded(1000.0)),
+    "fewer cases": fewer_cases,
+    "points moved": points_moved,
+    "negative points": negative_points,
+    "one exercise twice": one_exercise_twice,
+    "an exercise less": one_exercise_less,
+    "another set": lambda result: setattr(result, "problem_set", "convolution"),
+    "another class": lambda result: setattr(result, "class_seed", 77),
+    "other random inputs": lambda result: setattr(result, "seed", SEED + 1),
+    "more points, undecided": lambda result: vars(result).update(judged=Undecided("x"), points=1000.0),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_record_edited_by_hand_is_none(edit, mixed, tmp_path):
+    problem_set = source.load(SET)
+    store = batch.Results(tmp_path)
+    store.begin(batch.Settings.draw(problem_set, SEED, seconds=10, unsafe=False))
+    store.save(mixed)
+    assert store.load(problem_set) == {"ada": mixed}
+    edited = deepcopy(mixed)
+    EDITS[edit](edited)
+    store.save(edited)
+    assert store.load(problem_set) == {}

@@ -75,6 +75,21 @@ def test_missing_package_without_root_names_one_line(setup: ModuleType, monkeypa
     ]
 
 
+def test_a_missing_libseccomp_is_a_missing_package(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(library: str) -> None:
+        raise OSError(f"{library}: cannot open shared object file")
+
+    assert "libseccomp2" not in setup.missing_packages()
+    monkeypatch.setattr(setup.ctypes, "CDLL", missing)
+    assert "libseccomp2" in setup.missing_packages()
+
+
+@pytest.mark.parametrize("target", ["test", "release"])
+def test_what_runs_the_sandbox_sets_up_its_packages(target: str, root: Path) -> None:
+    plan = subprocess.run(["make", "--dry-run", target], cwd=root, capture_output=True, text=True, check=True).stdout
+    assert "tools/setup.py system" in plan
+
+
 def test_altered_mathjax_stops_the_build(root: Path, tmp_path: Path) -> None:
     mathjax = load(root / "_ext" / "offline_mathjax.py")
     (tmp_path / "source").mkdir()
