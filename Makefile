@@ -35,7 +35,7 @@ test: python system  ## run every test: style, units, notebooks, book, browser, 
 	@.venv/bin/python tools/build_book.py || echo "==> the book did not build; the other tests run all the same"
 	@echo "==> running the tests"
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests chapters --nbval-lax \
-	  -n $(WORKERS) --dist loadgroup -rs --durations 10
+	  -n $(WORKERS) --dist loadfile -rs --durations 10
 
 release: book system  ## write the problem sets' releases, and check that no answer leaks
 	@.venv/bin/python -m autograder release
