@@ -74,6 +74,11 @@ class Run:
     printed: str = ""
     ended: str | None = None
 
+    @property
+    def complete(self) -> bool:
+        """Whether the runner has said that it is done."""
+        return bool(self.records) and isinstance(self.records[-1], End)
+
     def take(self, lines: Iterable[bytes]) -> None:
         """Add complete lines to the records; end the run at one that is none of the runner's."""
         for line in lines:
@@ -178,7 +183,7 @@ def _watch(process: subprocess.Popen, results: int, printed: int, limits: Limits
     with selectors.DefaultSelector() as selector:
         for descriptor in received:
             selector.register(descriptor, selectors.EVENT_READ)
-        while run.ended is None and not (run.records and isinstance(run.records[-1], End)):
+        while run.ended is None and not run.complete:
             for key, _ in selector.select(timeout=WEIGH_EVERY):
                 chunk = os.read(key.fd, 1 << 16)
                 received[key.fd] += len(chunk)
@@ -195,20 +200,35 @@ def _watch(process: subprocess.Popen, results: int, printed: int, limits: Limits
             now = time.monotonic()
             if run.ended is not None:
                 break
+            limit = None
             if received[results] > limits.results:
-                run.ended = f"answers of more than {limits.results >> 20} MB"
+                limit = f"answers of more than {limits.results >> 20} MB"
             elif received[printed] > limits.printed:
-                run.ended = f"printed more than {limits.printed >> 20} MB"
+                limit = f"printed more than {limits.printed >> 20} MB"
             elif now - started > limits.wall:
-                run.ended = f"took longer than {limits.wall:g} seconds altogether"
+                limit = f"took longer than {limits.wall:g} seconds altogether"
             elif now - heard > limits.silence:
-                run.ended = f"no answer for {limits.silence:g} seconds, and it could not be interrupted"
+                limit = f"no answer for {limits.silence:g} seconds, and it could not be interrupted"
             elif now - weighed > WEIGH_EVERY:
                 weighed = now
                 if memory_exceeds(process.pid, limits.memory):
-                    run.ended = limits.too_much_memory
+                    limit = limits.too_much_memory
+            if limit is not None:
+                run.take((line + _unread(results, limits.results - received[results])).split(b"\n")[:-1])
+                run.ended = None if run.complete else run.ended or limit
+                break
     run.printed = text.decode(errors="replace")
     return run
+
+
+def _unread(pipe: int, most: int) -> bytes:
+    """Return what lies in a pipe: on a busy machine its reader lags behind, and what was said before a limit counts."""
+    os.set_blocking(pipe, False)
+    rest = b""
+    with suppress(BlockingIOError):
+        while len(rest) < most and (chunk := os.read(pipe, 1 << 16)):
+            rest += chunk
+    return rest
 
 
 def memory_exceeds(pid: int, limit: int) -> bool:

@@ -327,10 +327,14 @@ def sgd_update_all(rule: SGD, like: Array, moves: Sequence[Move]) -> None:
 def _update_by_factors(rule: SGD, w: Array, g: Array, state: dict[str, Array]) -> bool:
     """Make the step of a weight whose gradient is a product, which is then never stored; return whether that was so."""
     b: Any = state.get("momentum_buffer")
-    if not isinstance(g, OuterProduct) or g.is_stored or g.dtype != w.dtype or (rule.momentum and b is None):
+    if not isinstance(g, OuterProduct) or g.is_stored or g.dtype != w.dtype:
         return False
     delta, decay = g.delta.T, rule.weight_decay
-    if rule.momentum:
+    if rule.momentum and b is None:
+        b = state["momentum_buffer"] = g.array()  # b_1 = g_1: the buffer is the only place where it is stored
+        if decay:
+            b.add_(w, alpha=decay)
+    elif rule.momentum:
         b.addmm_(delta, g.x, beta=rule.momentum, alpha=1 - rule.dampening)
         if decay:
             b.add_(w, alpha=(1 - rule.dampening) * decay)
@@ -389,4 +393,6 @@ def _fusible(rule: SGD | Adam, moves: Sequence[Move]) -> Iterator[tuple[bool, li
     for (first, *_), ready in groups.items():
         yield first, ready
     for w, g, state in products:
-        yield not state, [Move(w, g.array(), state)]
+        ready = [Move(w, g.array(), state)]
+        yield not state, ready
+        ready.clear()  # the caller still holds the list while the next gradient is multiplied out

@@ -1,11 +1,12 @@
 """Without bubblewrap nothing runs, unless --unsafe is typed, and then every report says so."""
 
 import csv
+import time
 
 import pytest
 from typer.testing import CliRunner
 
-from autograder import sandbox
+from autograder import channel, runner, sandbox
 from autograder.__main__ import app
 from autograder.judge import received
 from tests.autograder.conftest import ANSWERS, typed_answers
@@ -88,3 +89,14 @@ def test_what_the_box_refuses_is_said(graded):
     assert "Operation not permitted (line 2 of the cell: os.memfd_create('x')). The sandbox refuses" in (
         graded({"sizes": code}).reason
     )
+
+
+def test_what_was_said_before_a_limit_counts_however_late_it_is_read(box, monkeypatch):
+    """A watcher that lags behind finds the limit exceeded and the answers unread."""
+    hoard = "import time\ndef hoard(n):\n    kept = b'x' * n\n    time.sleep(60)"
+    cases = [{"arguments": [runner.encode(300_000_000)], "parts": False}]
+    cell = {"grade_id": "hoard", "source": hoard, "answer": "hoard", "cases": cases}
+    monkeypatch.setattr(sandbox.selectors.DefaultSelector, "select", lambda self, timeout: time.sleep(timeout) or [])
+    run = box.run([cell], sandbox.Limits(memory=100 << 20))
+    assert run.ended == "used more than 100 MB of memory"
+    assert [type(record) for record in run.records] == [channel.Define, channel.Ask]

@@ -14,8 +14,10 @@ from autograder import export
 from autograder.__main__ import app
 from autograder.batch import Results, Settings
 from autograder.downloads import find
+from autograder.grading import questions
 from autograder.late import LatePolicy, file_time, read_times, zone
-from autograder.result import Undecided
+from autograder.result import CaseResult, CodeResult, Undecided
+from autograder.verdict import Right
 from tests.autograder.conftest import SEED
 from tests.autograder.test_batch import record
 
@@ -115,8 +117,12 @@ def test_a_list_that_holds_no_times_is_explained(text, says, tmp_path):
 def test_the_list_wins_and_a_files_time_is_said_to_be_one(tmp_path, convolution):
     store = Results(tmp_path / "results")
     store.begin(Settings.draw(convolution, SEED, seconds=5, unsafe=False))
+    right = [
+        CodeResult(name, name, convolution.exercises[name].points, [CaseResult(q.title, Right()) for q in asked])
+        for name, asked in questions(convolution, SEED).items()
+    ]
     for student in ("ada", "ben"):
-        store.save(replace(record(student, right=20), file_time=after(5 * 24 * 3600)))
+        store.save(replace(record(student), judged=right, file_time=after(5 * 24 * 3600)))
     (tmp_path / "times.csv").write_text("id,handed in\nada,2027-03-01T11:00\nzoe,2027-03-01T11:00\n")
     words = ["export", tmp_path / "results", "--due", "2027-03-01T12:00:00", "--zone", "Europe/Zurich"]
     done = CliRunner().invoke(app, [*map(str, words), "--times", str(tmp_path / "times.csv")])
@@ -126,8 +132,8 @@ def test_the_list_wins_and_a_files_time_is_said_to_be_one(tmp_path, convolution)
     with (tmp_path / "results" / "csv.csv").open() as file:
         rows = {row["student"]: (row["handed in"], row["says"], row["final"]) for row in csv.DictReader(file)}
     assert rows == {
-        "ada": ("2027-03-01T11:00:00+01:00", "list", "20"),
-        "ben": ("2027-03-06T12:00:00+01:00", "file", "10"),
+        "ada": ("2027-03-01T11:00:00+01:00", "list", "30"),
+        "ben": ("2027-03-06T12:00:00+01:00", "file", "15"),
     }
 
 

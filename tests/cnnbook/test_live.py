@@ -93,8 +93,15 @@ def page(lab, browser):
         context.set_default_timeout(60_000)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
+        page.add_locator_handler(page.locator("dialog.jp-Dialog"), _answer)
         yield page
     assert errors == []
+
+
+def _answer(dialog: Locator) -> None:
+    """Let JupyterLab start a kernel again that another process took a port from; it asks nothing else."""
+    assert "Kernel Restarting" in dialog.inner_text(), f"JupyterLab asks: {dialog.inner_text()}"
+    dialog.get_by_role("button", name="Ok").click()
 
 
 def open_notebook(page: Page, address: str) -> None:
