@@ -325,7 +325,10 @@ def sgd_update_all(rule: SGD, like: Array, moves: Sequence[Move]) -> None:
 
 
 def _update_by_factors(rule: SGD, w: Array, g: Array, state: dict[str, Array]) -> bool:
-    """Make the step of a weight whose gradient is a product, which is then never stored; return whether that was so."""
+    """Make the step of a weight whose gradient is a product; return whether it was one.
+
+    The product is stored nowhere but in momentum's first buffer, which it is.
+    """
     b: Any = state.get("momentum_buffer")
     if not isinstance(g, OuterProduct) or g.is_stored or g.dtype != w.dtype:
         return False
