@@ -352,10 +352,9 @@ def _update_by_factors(rule: SGD, w: Array, g: Array, state: dict[str, Array]) -
 def adam_update_all(rule: Adam, like: Array, moves: Sequence[Move]) -> None:
     fused = torch._fused_adamw_ if rule.decoupled else torch._fused_adam_
     for _, ready in _fusible(rule, moves):
-        for w, _, state in ready:
-            if not state:
-                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(w), torch.zeros_like(w)
-                state["step"] = torch.zeros((), dtype=w.dtype, device=w.device)
+        for w, state in [(move.w, move.state) for move in ready if not move.state]:
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(w), torch.zeros_like(w)
+            state["step"] = torch.zeros((), dtype=w.dtype, device=w.device)
         steps = [move.state["step"] for move in ready]
         torch._foreach_add_(steps, 1)
         fused(
