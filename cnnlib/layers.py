@@ -446,7 +446,8 @@ class BatchNorm2d(_Wide, Elementwise):
     With `momentum` None the running statistics are plain means over all batches so far, as in torch.
     """
 
-    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    running, counts = ("running_mean", "running_var"), ("num_batches_tracked",)
+    buffers = running + counts
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, *, dtype: str = "float32"

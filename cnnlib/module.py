@@ -69,6 +69,10 @@ class Module(metaclass=Settled):
     training: bool = True
     buffers: ClassVar[tuple[str, ...]] = ()
     """Names of attributes that are saved with the parameters but not trained, such as running statistics."""
+    running: ClassVar[tuple[str, ...]] = ()
+    """Those of `buffers` that are means over the batches so far. Who share a training average them."""
+    counts: ClassVar[tuple[str, ...]] = ()
+    """Those of `buffers` that count batches."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in vars(self):

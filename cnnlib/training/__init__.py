@@ -12,6 +12,7 @@ from cnnlib.training.distributed import Processes, WorkerLostError, World, start
 from cnnlib.training.evaluation import evaluate, top_k
 from cnnlib.training.history import Batch, Epoch, History
 from cnnlib.training.loop import Callbacks, InterruptedRunError, fit
+from cnnlib.training.threads import fit_in_threads
 
 __all__ = [
     "Batch",
@@ -28,6 +29,7 @@ __all__ = [
     "checkpoint_settings",
     "evaluate",
     "fit",
+    "fit_in_threads",
     "load_checkpoint",
     "save_checkpoint",
     "started_by_torchrun",
