@@ -5,12 +5,15 @@ import base64
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import course
 import nbformat
 import pytest
 import yaml
+from jupyter_cache import get_cache
+from jupyter_cache.cache.main import JupyterCacheBase
 
 
 def without_magics(source: str) -> str:
@@ -200,6 +203,79 @@ def test_no_place_among_the_choices_is_the_right_one_too_often(site: Path) -> No
     counts = Counter(places.values())
     assert len(places) >= 25 and set(counts) == {0, 1, 2, 3}
     assert max(counts.values()) <= 0.45 * len(places), counts
+
+
+# ---- that every cell runs ----
+
+
+def run_by_nbval(root: Path) -> set[Path]:
+    """The notebooks that `make test` gives to nbval."""
+    (recipe,) = re.findall(r"-m pytest (.*) --nbval-lax", (root / "Makefile").read_text())
+    return {path for pattern in recipe.split() for path in root.glob(pattern) if path.suffix == ".ipynb"}
+
+
+def not_run(path: Path, kept: JupyterCacheBase) -> list[str]:
+    """Which cells of a notebook the build has no faultless run of, in order and in a kernel of their own."""
+    try:
+        _, notebook = kept.merge_match_into_notebook(nbformat.read(path, as_version=4))
+    except KeyError:
+        return [f"{path.name}: no run of these cells is kept"]
+    found, number = [], 0
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if cell.cell_type != "code" or not cell.source.strip() or "skip-execution" in tags:
+            continue
+        number += 1
+        failed = any(output.output_type == "error" for output in cell.outputs)
+        if cell.execution_count != number or failed:
+            found.append(f"{path.name}: {cell.source[:60]!r} was run as [{cell.execution_count}], an error: {failed}")
+    return found
+
+
+@pytest.mark.usefixtures("site")
+def test_the_build_ran_every_chapter_as_it_is_now(root: Path) -> None:
+    """What it runs is not run again by nbval: `site` is of the files as they are, and executions are of one library."""
+    kept = get_cache(course.CACHE)
+    notebooks = set((root / "chapters").glob("*.ipynb")) - run_by_nbval(root)
+    assert len(notebooks) >= len(course.chapters())
+    wrong = [fault for path in sorted(notebooks) for fault in not_run(path, kept)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nbval_runs_what_the_build_does_not(root: Path) -> None:
+    """The releases: they are for students to fill in, so the book shows them as they are handed out."""
+    off = {
+        path
+        for path in (root / "chapters").glob("*.ipynb")
+        if nbformat.read(path, as_version=4).metadata.get("mystnb", {}).get("execution_mode") == "off"
+    }
+    assert off == run_by_nbval(root) and off
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda cells: None, []),
+        (lambda cells: cells.pop(), []),
+        (lambda cells: cells.reverse(), ["'b' was run as [2], an error: False", "'a' was run as [1], an error: False"]),
+        (lambda cells: cells[1].update(execution_count=3), ["'b' was run as [3], an error: False"]),
+        (lambda cells: cells[0].update(execution_count=None), ["'a' was run as [None], an error: False"]),
+        (
+            lambda cells: cells[1].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])),
+            ["'b' was run as [2], an error: True"],
+        ),
+    ],
+)
+def test_a_cell_that_was_not_run_is_found(tmp_path: Path, change: Callable[[list], object], words: list[str]) -> None:
+    kept, path = get_cache(tmp_path / "kept"), tmp_path / "a.ipynb"
+    cells = [nbformat.v4.new_code_cell(source, execution_count=count) for count, source in enumerate("ab", start=1)]
+    cells.append(nbformat.v4.new_code_cell("c", metadata={"tags": ["skip-execution"]}))
+    change(cells)
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    nbformat.write(notebook, path)
+    assert not_run(path, kept) == ["a.ipynb: no run of these cells is kept"]
+    kept.cache_notebook_file(str(path), check_validity=False)
+    assert not_run(path, kept) == [f"a.ipynb: {text}" for text in words]
 
 
 # ---- what a chapter costs ----
