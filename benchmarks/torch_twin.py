@@ -47,9 +47,9 @@ class _Residual(nn.Module):
         self.path, self.shortcut, self.after = path, shortcut, after
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.path(x)
-        y += self.shortcut(x)
-        return self.after(y)
+        y, kept = self.path(x), self.shortcut(x)
+        normalised = isinstance(self.path[-1], nn.BatchNorm2d)  # which doesn't need its output again
+        return self.after(y.add_(kept) if normalised else y + kept)
 
 
 @_twin.register

@@ -427,7 +427,9 @@ class _Sight(Visitor):
 
 
 def _backward(layer: Layer, dy: Array, cache: Any, x_shape: tuple[int, ...], rule: str) -> Array:
-    if isinstance(layer, ReLU) and rule != "gradient":
+    if isinstance(layer, ReLU):
+        if rule == "gradient":
+            return F.relu_backward(dy, cache)  # never in place: a sum's gradient is read by both of its branches
         positive, _ = F.relu(dy)
         return positive if rule == "deconvnet" else F.relu_backward(positive, cache)
     if isinstance(layer, (Tanh, Sigmoid, ScaledTanh, LocalResponseNorm)) and rule == "deconvnet":
