@@ -28,7 +28,7 @@ BELOW = {
         "lr_scheduler": {"optim"},
         "fetch": set(),
         "data": {"arrays", "fetch"},
-        "models": {"arrays", "module", "init", "layers", "containers", "fetch"},
+        "models": {"arrays", "functional", "module", "init", "layers", "containers", "fetch"},
         "cost": {"functional", "module"},
         "visualize": {"arrays", "functional", "module", "layers"},
         "training": {"arrays", "functional", "losses", "module", "optim", "lr_scheduler", "data"},
