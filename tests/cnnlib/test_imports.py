@@ -48,7 +48,8 @@ BELOW = {
 }
 ABOVE_ALL = ("__init__", "__main__", "commands")
 # What names torch beside the kernels does so within functions only.
-LAZY_TORCH = {"arrays.py", "memory.py", "models/_weights.py", "training/distributed.py", "training/precision.py"}
+LAZY_TORCH = {"arrays.py", "memory.py", "models/_weights.py"}
+LAZY_TORCH |= {f"training/{name}.py" for name in ("distributed", "precision", "threads")}
 
 
 def sources(package="cnnlib"):
