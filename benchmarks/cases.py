@@ -279,6 +279,31 @@ def cnnlib_epoch() -> Work:
     return cnnlib_epoch_of_data(learn)
 
 
+def eager_epoch_of_few(channels_last: bool = True) -> Work:
+    """Return 40 of LeNet's steps in plain torch.nn, on batches that lie ready."""
+    steps = eager_step("lenet", channels_last)
+
+    def epoch() -> None:
+        for _ in range(40):
+            steps()
+
+    return epoch
+
+
+def cnnlib_epoch_of_few(engine: str = "cpu", threads: int = 1) -> Work:
+    """Return an epoch of `training.fit` with 40 such steps; or of `fit_in_threads`, whose threads share each batch."""
+    from cnnlib import data, optim, training
+
+    images, labels = batch("lenet")
+    few = data.Dataset(np.tile(images, (40, 1, 1, 1)), np.tile(labels, 40))
+    model = network("lenet").to(engine, channels_last=engine != "numpy")
+    optimizer = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    given = {"optimizer": optimizer, "epochs": 1, "batch_size": BATCH["lenet"], "channels_last": engine != "numpy"}
+    if threads == 1:
+        return partial(training.fit, model, few, **given)
+    return partial(training.fit_in_threads, threads, model, few, **given)
+
+
 def _steps(name: str) -> dict[str, Callable[[], Work]]:
     return {
         "torch.nn": partial(eager_step, name),
@@ -328,6 +353,15 @@ GROUPS: dict[str, dict[str, dict[str, Callable[[], Work]]]] = {
         }
         for rule in ("SGD", "Adam")
         for name in ("googlenet", "alexnet")
+    },
+    "batches shared by two threads": {
+        "lenet, 40 batches": {
+            "torch.nn, channels_last": eager_epoch_of_few,
+            "cnnlib": cnnlib_epoch_of_few,
+            "cnnlib, two threads share each": partial(cnnlib_epoch_of_few, threads=2),
+            "cnnlib on NumPy": partial(cnnlib_epoch_of_few, "numpy"),
+            "cnnlib on NumPy, two threads share each": partial(cnnlib_epoch_of_few, "numpy", threads=2),
+        }
     },
     "epoch of data": {"60,000 digits": {"DataLoader": torch_epoch_of_data, "cnnlib": cnnlib_epoch_of_data}},
     "epoch of training": {"lenet, 60,000 digits": {"torch.nn and DataLoader": torch_epoch, "cnnlib": cnnlib_epoch}},
