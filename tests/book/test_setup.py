@@ -178,6 +178,13 @@ def test_notebooks_are_run_again_only_when_they_or_the_code_change(book: TinyBoo
     assert book.build() and book.runs == 3
 
 
+def test_other_packages_make_another_build(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = load(root / "tools" / "build_book.py").wanted()
+    assert ours == load(root / "tools" / "build_book.py").wanted()
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: [])
+    assert ours != load(root / "tools" / "build_book.py").wanted()
+
+
 def test_what_a_plain_build_ran_is_run_again(book: TinyBook) -> None:
     """It may have been run with another library, which was put back since."""
     book.write_notebook("1 / 1")
