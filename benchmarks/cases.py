@@ -49,24 +49,25 @@ def load(name: str) -> None:
     batch(name)
 
 
-def eager_step(name: str, channels_last: bool = False, bfloat16: bool = False) -> Work:
+def eager_step(name: str, channels_last: bool = False, bfloat16: bool = False, device: str = "cpu") -> Work:
     """Return one training step in plain torch.nn, autograd and torch.optim, with torch's defaults."""
     import torch
 
     from benchmarks.torch_twin import torch_twin
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = torch_twin(network(name)).to(memory_format=layout)
-    images, labels = map(torch.from_numpy, batch(name))
+    model = torch_twin(network(name)).to(device, memory_format=layout)
+    images, labels = (torch.from_numpy(array).to(device) for array in batch(name))
     images = images.to(memory_format=layout)
     optimizer, criterion = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9), torch.nn.CrossEntropyLoss()
 
     def step() -> None:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
             loss = criterion(model(images), labels)
         loss.backward()
         optimizer.step()
+        _wait_for(device)
 
     return step
 
@@ -89,8 +90,17 @@ def cnnlib_step(name: str, device: str, channels_last: bool = False, precision: 
             criterion(arithmetic.loss_inputs(model(arithmetic.lower(x))), targets)
             model.backward(arithmetic.output_gradients(criterion.backward()), need_input_grad=False)
         optimizer.step()
+        _wait_for(device)
 
     return step
+
+
+def _wait_for(device: str) -> None:
+    """Wait until a GPU has done what it was told: the calls come back before."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
 
 
 def eager_inference(name: str) -> Work:
@@ -304,17 +314,19 @@ def cnnlib_epoch_of_few(engine: str = "cpu", threads: int = 1) -> Work:
     return partial(training.fit_in_threads, threads, model, few, **given)
 
 
-def _steps(name: str) -> dict[str, Callable[[], Work]]:
+def _steps(name: str, device: str = "cpu") -> dict[str, Callable[[], Work]]:
     return {
-        "torch.nn": partial(eager_step, name),
-        "torch.nn, channels_last": partial(eager_step, name, channels_last=True),
-        "cnnlib": partial(cnnlib_step, name, "cpu"),
-        "cnnlib, channels_last": partial(cnnlib_step, name, "cpu", channels_last=True),
+        "torch.nn": partial(eager_step, name, device=device),
+        "torch.nn, channels_last": partial(eager_step, name, channels_last=True, device=device),
+        "cnnlib": partial(cnnlib_step, name, device),
+        "cnnlib, channels_last": partial(cnnlib_step, name, device, channels_last=True),
     }
 
 
 # Groups in which memory is compared, not time.
 MEMORY = ("peak memory of a training step",)
+# Groups that need a GPU; without one the others are all.
+CUDA = ("training step on CUDA",)
 
 # group: case: side: what makes its work. The first side is the one that the others are compared with.
 GROUPS: dict[str, dict[str, dict[str, Callable[[], Work]]]] = {
@@ -326,6 +338,7 @@ GROUPS: dict[str, dict[str, dict[str, Callable[[], Work]]]] = {
             "cnnlib in bfloat16, channels_last": partial(cnnlib_step, "googlenet", "cpu", True, "bfloat16"),
         }
     },
+    "training step on CUDA": {name: _steps(name, "cuda") for name in BATCH},
     "peak memory of a training step": {name: _steps(name) for name in BATCH},
     "training step on NumPy": {
         "lenet": {"torch.nn": partial(eager_step, "lenet"), "cnnlib on NumPy": partial(cnnlib_step, "lenet", "numpy")}
