@@ -6,11 +6,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PORT ?=
 WORKERS ?= 2
+OUTPUTS ?=
 
 # Nothing of the caller's Python reaches .venv.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS
 
-.PHONY: help book serve slides pdf lite test check release lint bench lock clean distclean python system
+.PHONY: help book serve slides pdf notebooks lite test check release lint bench lock clean distclean python system
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +27,9 @@ slides: book  ## build the book with its decks of slides, one a chapter, in _bui
 
 pdf: book system  ## print the whole book into _build/pdf/book.pdf
 	@.venv/bin/python tools/make_pdf.py
+
+notebooks: book  ## write a plain notebook a chapter into _build/notebooks (with what the cells give: OUTPUTS=1)
+	@.venv/bin/python tools/make_notebooks.py $(if $(OUTPUTS),--outputs)
 
 lite: python  ## build a JupyterLab that runs the chapters in the browser into _build/lite
 	@.venv/bin/python tools/make_lite.py

@@ -28,7 +28,8 @@ CODE += ["chapters/matplotlibrc"]
 PAGES = ["chapters", "_config.yml", "_toc.yml", "_ext", "_static", "references.bib"]
 PAGES += ["tools/build_book.py"]
 COMMAND = ["jupyter-book", "build", ".", "-W", "-n", "--keep-going"]
-SETTINGS = ["COURSE_REPOSITORY", "COURSE_BRANCH", "COURSE_HUB"]  # read by _ext/launch_buttons.py
+# read by _ext/launch_buttons.py
+SETTINGS = ["COURSE_REPOSITORY", "COURSE_BRANCH", "COURSE_HUB", "COURSE_SITE", "COURSE_SITE_BRANCH"]
 
 
 @cache

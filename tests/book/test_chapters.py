@@ -87,6 +87,30 @@ def test_cells_of_questions_are_not_shown(root: Path) -> None:
     assert not shown, "\n".join(shown)
 
 
+HIDDEN_IN_THE_BOOK = {"hide-cell", "hide-input", "remove-cell", "remove-input"}
+GATE = re.compile(r"\{solution-(start|end)\}")
+
+
+def unfolded(path: Path) -> list[str]:
+    """The code that the book hides and a notebook would show: by a cell's tag, or inside a folded solution."""
+    found, solving = [], False
+    for cell in nbformat.read(path, as_version=4).cells:
+        hides = cell.metadata.get("jupyter", {})
+        if cell.cell_type == "markdown":
+            solving = ([solving] + [gate == "start" for gate in GATE.findall(cell.source)])[-1]
+        elif solving and not (hides.get("source_hidden") and hides.get("outputs_hidden")):
+            found.append(f"{path.name}: the solution {cell.id}")
+        elif HIDDEN_IN_THE_BOOK & set(cell.metadata.get("tags", [])) and not hides.get("source_hidden"):
+            found.append(f"{path.name}: {cell.id}")
+    return found
+
+
+def test_what_the_book_hides_is_folded_in_a_notebook(root: Path) -> None:
+    """JupyterLab knows nothing of the book's tags; View, "Expand All Code" unfolds it for a class."""
+    shown = [words for path in sorted((root / "chapters").glob("*.ipynb")) for words in unfolded(path)]
+    assert not shown, "\n".join(shown)
+
+
 CONFIRMS = re.compile(r"(yes|right|exactly|correct|indeed|true|so it is|just so)\b[,.:;! ]", re.I)
 
 
@@ -167,7 +191,7 @@ def test_cells_that_only_check_are_folded(root: Path) -> None:
                 for mark in re.findall(r"\{solution-(start|end)\}", cell.source):
                     solution = mark == "start"
             elif cell.cell_type == "code" and not solution and checks_alone(without_magics(cell.source)):
-                if not {"hide-cell", "hide-input", "remove-cell", "remove-input"} & set(cell.metadata.get("tags", [])):
+                if not HIDDEN_IN_THE_BOOK & set(cell.metadata.get("tags", [])):
                     shown.append(f"{path.name}, cell {number}: {cell.source[:60]!r}")
     assert not shown, "\n".join(shown)
 
