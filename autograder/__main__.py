@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from autograder import batch, downloads, export, feedback, late
 from autograder import roster as class_list
@@ -23,7 +24,17 @@ from autograder.sandbox import SandboxError, open_sandbox
 from autograder.submission import Submission, UnreadableNotebook, read
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-console = Console(markup=False, highlight=False)  # students' names and errors may look like markup
+
+
+class Screen(Console):
+    """A terminal on which strangers' text is text: no markup, and no commands for the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make text of a string: all that is printed passes here, a table's cells too."""
+        return super().render_str("\n".join(map(downloads.plain, text.split("\n"))), **options)
+
+
+console = Screen(markup=False, highlight=False)
 
 SetName = Annotated[str, typer.Argument(metavar="SET", help="A problem set: the name of its file in homework/.")]
 ResultsFolder = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that `grade` wrote.")]
@@ -147,7 +158,7 @@ def grade(
             task = progress.add_task("grading", total=len(todo))
             for result in _graded(todo, problem_set, settings, jobs, dask):
                 store.save(result)
-                progress.update(task, advance=1, description=f"{result.student}: {result.state}")
+                progress.update(task, advance=1, description=f"{downloads.plain(result.student)}: {result.state}")
         graded = {student: result for student, result in store.load(problem_set).items() if student in found}
         _write_feedback(results, graded, problem_set.title)
         batch.write(results / "grades.csv", export.table(graded.values(), "csv", problem_set.title))
