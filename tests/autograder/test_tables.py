@@ -7,8 +7,8 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from autograder import batch, export
 from autograder import __main__ as commands
+from autograder import batch, export
 from autograder.__main__ import app
 from autograder.batch import Results, Settings
 from autograder.result import Undecided
