@@ -36,6 +36,7 @@ class Screen(Console):
 
 console = Screen(markup=False, highlight=False)
 
+TIME_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"]  # a day alone says no time
 SetName = Annotated[str, typer.Argument(metavar="SET", help="A problem set: the name of its file in homework/.")]
 ResultsFolder = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that `grade` wrote.")]
 ClassSeed = Annotated[int, typer.Option("--class-seed", help="Draws the class's variant; two years, two seeds.")]
@@ -163,6 +164,7 @@ def grade(
         _write_feedback(results, graded, problem_set.title)
         batch.write(results / "grades.csv", export.table(graded.values(), "csv", problem_set.title))
         _list_ignored(handed_in, results / "ignored.csv")
+        store.end()
     _summary(graded, problem_set.points)
     if before:
         _changes(before, graded)
@@ -188,11 +190,17 @@ def write_export(
     results: ResultsFolder,
     layout: Annotated[str, typer.Option("--format", help=" or ".join(export.FORMATS) + ".")] = "csv",
     to: Annotated[Path | None, typer.Option(help="File to write; default: RESULTS/FORMAT.csv.")] = None,
-    due: Annotated[datetime | None, typer.Option(help="Who hands in after this time is late.")] = None,
+    due: Annotated[
+        datetime | None, typer.Option(formats=TIME_FORMATS, help="Who hands in after this time is late.")
+    ] = None,
     zone: Annotated[str | None, typer.Option(help="Zone of --due, Europe/Zurich say; default: this machine's.")] = None,
     times: Annotated[
         Path | None, typer.Option(help="When each handed in: a CSV with id and 'handed in', or Moodle's worksheet.")
     ] = None,
+    extensions: Annotated[
+        Path | None, typer.Option(help="Who may hand in later than --due: a CSV with id and due.")
+    ] = None,
+    roster: Annotated[Path | None, typer.Option(help="Who gets a row: those who left the class drop out.")] = None,
     free_days: Annotated[int, typer.Option(min=0, help="Late days that cost nothing.")] = 0,
     percent: Annotated[float, typer.Option(min=0, max=100, help="What each further day begun costs.")] = 10.0,
     course: Annotated[
@@ -206,12 +214,20 @@ def write_export(
         if due:
             where = late.zone(zone)
             stated = late.read_times(times, where) if times else {}
-            policy = late.LatePolicy(due.replace(tzinfo=where), free_days, percent, stated)
-        records, problem_set = _records(results, course)
+            longer = late.read_times(extensions, where, late.DUE) if extensions else {}
+            policy = late.LatePolicy(due.replace(tzinfo=where), free_days, percent, stated, longer)
+        elif times or extensions:
+            raise ValueError("--times and --extensions count from a time that --due says: give it too")
+        graded, problem_set = _records(results, course)
+        students = class_list.read(roster).ids if roster else graded.keys()
+        records = {student: result for student, result in graded.items() if student in students}
         batch.write(target, export.table(records.values(), layout, problem_set.title, policy))
-    unknown = sorted(policy.times.keys() - records.keys()) if policy else []
-    if unknown:
-        console.print(f"{len(unknown)} times are of nobody who was graded: {', '.join(map(downloads.plain, unknown))}")
+    for given, what in ((policy.times, "times"), (policy.extensions, "extensions")) if policy else ():
+        if given.keys() - graded.keys():
+            console.print(f"{what} of nobody who was graded: {', '.join(sorted(given.keys() - graded.keys()))}")
+    for these, where_not in ((graded.keys() - set(students), "the roster"), (set(students) - graded.keys(), "the run")):
+        if these:
+            console.print(f"without a row, not in {where_not}: {', '.join(sorted(these))}")
     guessed = sum(isinstance(policy.handed_in(result), late.OfFile) for result in records.values()) if policy else 0
     if guessed:
         console.print(f"{guessed} times are those of files, which copying changes: give the LMS's with --times")
@@ -306,10 +322,11 @@ def _settle(
             f"{store.folder} holds a run with another {' and '.join(differ)}: --regrade grades all again and "
             "shows who changes, another --results folder keeps both"
         )
-    if regrade:
-        store.set_aside()
+    if regrade or store.phase is batch.Phase.REGRADING:
+        store.begin_again(new)
+        return store.previous(), store.load(problem_set)
     store.begin(new)
-    return store.previous(), store.load(problem_set)
+    return {}, store.load(problem_set)
 
 
 def _still_holds(result: Result | None, handed_in: downloads.HandedIn, settings: batch.Settings) -> bool:
@@ -330,6 +347,8 @@ def _records(folder: Path, course: Path | None = None) -> tuple[dict[str, Result
     settings = store.settings
     if settings is None:
         raise batch.RunError(f"{folder} holds no run: `python -m autograder grade` makes one")
+    if store.phase is batch.Phase.REGRADING:
+        raise batch.RunError(f"the regrading in {folder} has not ended: the same `grade ... --regrade` command goes on")
     from autograder import source  # brings nbgrader, seconds that a mistyped folder need not wait
 
     problem_set = source.load(settings.problem_set, settings.class_seed)

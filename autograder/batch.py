@@ -5,11 +5,13 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -46,11 +48,19 @@ class Settings:
         return cls(problem_set.name, problem_set.title, problem_set.class_seed, seed, checks, seconds, unsafe)
 
 
+class Phase(StrEnum):
+    """How far a run has come; only one that has ended has a record of everybody."""
+
+    GRADING = "grading"
+    REGRADING = "regrading"
+    ENDED = "ended"
+
+
 @dataclass(frozen=True)
 class Results:
     """The folder that a run writes, one process at a time: `run.json`, and a record a student in `records/`.
 
-    After a regrading `previous/` holds the records from before.
+    `previous/` holds the records from before a regrading, from its beginning to the beginning of the next.
     """
 
     folder: Path
@@ -58,28 +68,56 @@ class Results:
     @property
     def settings(self) -> Settings | None:
         """Settings of the run that the folder holds, if any. Raises RunError if they cannot be read."""
+        held = self._held()
+        return held[0] if held else None
+
+    @property
+    def phase(self) -> Phase | None:
+        """How far the run has come that the folder holds, if any. Raises RunError if that cannot be read."""
+        held = self._held()
+        return held[1] if held else None
+
+    def _held(self) -> tuple[Settings, Phase] | None:
         path = self.folder / "run.json"
         if not path.exists():
             return None
         try:
-            return Settings(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise RunError(f"{path} was not written by the autograder: {error}") from None
+            held = json.loads(path.read_text(encoding="utf-8"))
+            return Settings(**held["settings"]), Phase(held["phase"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunError(f"{path} was not written by this autograder: {error!r}") from None
 
     def begin(self, settings: Settings) -> None:
-        """Make the folder and note the settings."""
-        (self.folder / "records").mkdir(parents=True, exist_ok=True)
-        write(self.folder / "run.json", json.dumps(asdict(settings), indent=1))
+        """Make the folder for a run, or go on with one."""
+        self._note(settings, Phase.GRADING)
+        (self.folder / "records").mkdir(exist_ok=True)
+
+    def begin_again(self, settings: Settings) -> None:
+        """Regrade, or go on with that: the records so far are kept as the previous ones until the next regrading.
+
+        Whenever it is killed, the same call does the rest, and no record from before is lost.
+        """
+        records, previous = self.folder / "records", self.folder / "previous"
+        if self.phase is not Phase.REGRADING:
+            if records.exists():
+                shutil.rmtree(previous, ignore_errors=True)
+                os.rename(records, previous)
+        elif self.settings != settings:
+            shutil.rmtree(records, ignore_errors=True)  # of other checks, and not all of them
+        self._note(settings, Phase.REGRADING)
+        records.mkdir(exist_ok=True)
+
+    def end(self) -> None:
+        """Note that everybody has a record."""
+        self._note(self.settings, Phase.ENDED)
+
+    def _note(self, settings: Settings, phase: Phase) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write(self.folder / "run.json", json.dumps({"phase": phase, "settings": asdict(settings)}, indent=1))
 
     def save(self, result: Result) -> None:
         """Write one record; a reader sees the old one or the new one, never half of it."""
         write(self.folder / "records" / f"{result.student}.json", result.dumps())
-
-    def set_aside(self) -> None:
-        """Keep the records so far as the previous ones: a regrading compares with them."""
-        (self.folder / "previous").mkdir(parents=True, exist_ok=True)
-        for path in (self.folder / "records").glob("*.json"):
-            os.replace(path, self.folder / "previous" / path.name)
 
     def load(self, problem_set: ProblemSet | None = None) -> dict[str, Result]:
         """Read all records by student. One that is damaged, or another student's, is none: it is graded again.

@@ -42,12 +42,13 @@ def table(results: Iterable[Result], layout: str, title: str, late: LatePolicy |
     elif layout in ("csv", "excel"):
         exercises = list(dict.fromkeys(e.grade_id for r in results for e in r.exercises))
         header = ["student", "state", "score", "points", *exercises]
-        header += ["handed in", "says", "days late", "final", "seconds", "isolation", "notebook", "reason"]
+        header += ["due", "handed in", "says", "days late", "final", "seconds", "isolation", "notebook", "reason"]
         rows = []
         for r in results:
             earned = {e.grade_id: e.earned for e in r.exercises}
             row = [r.student, r.state, r.score, r.points, *(earned.get(e) for e in exercises)]
-            row += [*_when(r, late), late.days(r) if late else None, final[r.student]]
+            row += [late.due_for(r.student).isoformat() if late else None, *_when(r, late)]
+            row += [late.days(r) if late else None, final[r.student]]
             rows.append([*row, r.seconds, r.isolation, (r.digest or "")[:12], r.reason])
     else:
         raise ValueError(f"no table layout {layout!r}: there are {', '.join(FORMATS)}")
