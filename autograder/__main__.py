@@ -177,12 +177,35 @@ def write_feedback(
     course: Annotated[
         Path | None, typer.Option(help="nbgrader's course folder: add the points that a person gave.")
     ] = None,
+    moodle: Annotated[
+        Path | None, typer.Option(help="Moodle's download: write RESULTS/feedback.zip for Moodle too.")
+    ] = None,
+    roster: Annotated[Path | None, typer.Option(help="The roster that was graded with, for --moodle.")] = None,
 ) -> None:
     """Write the students' pages again from the records."""
+    without: list[str] = []
     with explained():
         records, problem_set = _records(results, course)
         _write_feedback(results, records, problem_set.title)
+        if moodle:
+            students = class_list.read(roster) if roster else None
+            with tempfile.TemporaryDirectory() as unpacked:
+                found = downloads.find(moodle, problem_set.name, Path(unpacked), students).students
+            folders = {student: downloads.moodle_folder(each.names) for student, each in found.items()}
+            pages = {folders[s]: feedback.render(r, problem_set.title) for s, r in records.items() if folders.get(s)}
+            if not pages:
+                raise ValueError(
+                    f"{moodle} has no folder of anybody who was graded: Moodle's are called like "
+                    "Doe Jane_12345_assignsubmission_file; give the --roster that was graded with"
+                )
+            feedback.moodle_zip(results / "feedback.zip", pages)
+            without = sorted(student for student in records.keys() | found.keys()
+                             if student not in records or not folders.get(student))  # fmt: skip
     console.print(f"{len(records)} pages in {results / 'feedback'}")
+    if moodle:
+        console.print(f"{len(pages)} of them in {results / 'feedback.zip'}")
+    if without:
+        console.print(f"not in it, without a folder in the download or a record: {', '.join(without)}")
 
 
 @app.command(name="export")
