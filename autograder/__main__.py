@@ -132,8 +132,12 @@ def grade(
         str | None, typer.Option(help="Address of a Dask scheduler; its workers see the same folders.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Submissions graded side by side.")] = 1,
-    seed: Annotated[
-        int | None, typer.Option(help="Draws the random inputs; default: one that nobody can guess.")
+    secret: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="AUTOGRADER_SECRET",
+            help="File of random text that draws the inputs; default: the run draws its own.",
+        ),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time that one exercise may take.")] = 10.0,
     regrade: Annotated[bool, typer.Option(help="Grade all again, with the checks of today; show who changes.")] = False,
@@ -149,7 +153,9 @@ def grade(
         students = class_list.read(roster) if roster else None
         handed_in = downloads.find(submissions, set_name, results / "unpacked", students)
         found = handed_in.students
-        before, done = _settle(store, problem_set, seed, seconds, unsafe, regrade)
+        before, done = _settle(
+            store, problem_set, batch.read_secret(secret) if secret else None, seconds, unsafe, regrade
+        )
         settings = store.settings
         todo = {s: files for s, files in found.items() if not _still_holds(done.get(s), files, settings)}
     console.print(f"{len(found)} submissions, {len(found) - len(todo)} of them graded before; {sandbox.isolation}")
@@ -354,7 +360,7 @@ def _settle(
 
 def _still_holds(result: Result | None, handed_in: downloads.HandedIn, settings: batch.Settings) -> bool:
     """Whether a record of an earlier, killed run is about the very notebook that lies there now."""
-    if result is None or result.digest is None or result.seed != settings.seed:
+    if result is None or result.digest is None or result.seed != settings.seed_of(result.digest):
         return False
     if len(handed_in.notebooks) != 1 or handed_in.unreadable:
         return False

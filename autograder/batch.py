@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -22,6 +23,9 @@ from autograder.late import file_time
 from autograder.problem_set import ProblemSet
 from autograder.result import Result, Undecided
 from autograder.sandbox import Limits, find_sandbox
+from autograder.submission import LARGEST_NOTEBOOK
+
+SHORTEST_SECRET = 16
 
 
 class RunError(RuntimeError):
@@ -30,7 +34,7 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What must be equal for two results to be comparable."""
+    """What must be equal for two results to be comparable. `seed` is the run's secret: it draws the random inputs."""
 
     problem_set: str
     title: str
@@ -44,8 +48,31 @@ class Settings:
     def draw(cls, problem_set: ProblemSet, seed: int | None, seconds: float, unsafe: bool) -> "Settings":
         """Settle a run: its random inputs come from `seed`, or from one that nobody can guess."""
         checks = hashlib.sha256(repr(problem_set.cells).encode()).hexdigest()
-        seed = secrets.randbits(48) if seed is None else seed
+        seed = secrets.randbits(128) if seed is None else seed
         return cls(problem_set.name, problem_set.title, problem_set.class_seed, seed, checks, seconds, unsafe)
+
+    def seed_of(self, digest: str | None) -> int:
+        """Return what draws the inputs of one notebook, given its SHA-256.
+
+        Another notebook gets other inputs: what an answer printed of them, or a page said of it, helps no later one.
+        """
+        if digest is None:
+            return self.seed
+        return int.from_bytes(hmac.digest(str(self.seed).encode(), digest.encode(), "sha256")[:16])
+
+
+def read_secret(path: Path) -> int:
+    """Return the seed that a course's secret stands for: the same on every machine. Raises ValueError for a short one.
+
+    The file's text is the secret, without white space around it.
+    """
+    secret = path.read_text(encoding="utf-8").strip()
+    if len(set(secret)) < 8 or len(secret) < SHORTEST_SECRET:
+        raise ValueError(
+            f"{path} holds a secret that can be guessed: take {SHORTEST_SECRET} random characters or more, as "
+            "`python -c 'import secrets; print(secrets.token_hex())'` writes them"
+        )
+    return int.from_bytes(hashlib.sha256(secret.encode()).digest()[:16])
 
 
 class Phase(StrEnum):
@@ -127,8 +154,9 @@ class Results:
         run = self.settings
         records = self._read("records")
         if run:
-            ours = run.problem_set, run.class_seed, run.seed
-            records = {s: r for s, r in records.items() if (r.problem_set, r.class_seed, r.seed) == ours}
+            ours = run.problem_set, run.class_seed
+            records = {s: r for s, r in records.items() if (r.problem_set, r.class_seed) == ours}
+            records = {s: r for s, r in records.items() if r.seed == run.seed_of(r.digest)}
         if run and problem_set:
             asked = questions(problem_set, run.seed)
             records = {s: r for s, r in records.items() if fits(r, problem_set, asked)}
@@ -162,6 +190,15 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _digest(path: Path) -> str | None:
+    """Return the digest of a notebook that grading will read; None of one that it will refuse."""
+    try:
+        ordinary = path.is_file() and not path.is_symlink()  # reading a pipe would never end
+        return digest(path) if ordinary and path.stat().st_size <= LARGEST_NOTEBOOK else None
+    except OSError:
+        return None
+
+
 def grade_student(student: str, handed_in: HandedIn, problem_set: ProblemSet, settings: Settings) -> Result:
     """Grade what one student handed in, in this process: the job of one worker, on this machine or another."""
     match choose(handed_in, problem_set):
@@ -171,7 +208,8 @@ def grade_student(student: str, handed_in: HandedIn, problem_set: ProblemSet, se
             return for_a_human(student, "nothing was handed in", problem_set, settings)
         case Chosen(path, remark):
             box, limits = find_sandbox(settings.unsafe), Limits(settings.seconds)
-            result = grade(path, student, problem_set, box, settings.seed, limits)
+            result = grade(path, student, problem_set, box, settings.seed_of(_digest(path)), limits)
+            result.seed = settings.seed_of(result.digest)  # which an unreadable notebook has none of
             result.remarks += [] if remark is None else [remark]
             result.file_time = file_time(path)
             return result
