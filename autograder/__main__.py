@@ -296,17 +296,17 @@ def similar(
     """List the pairs of students whose answers are alike. Look at them yourself: short answers often are."""
     with explained():
         from autograder import source
-        from autograder.similarity import similar
+        from autograder.similarity import bare, similar
 
         problem_set = source.load(set_name, class_seed)
         with tempfile.TemporaryDirectory() as unpacked:
             found = downloads.find(submissions, set_name, Path(unpacked))
             code = {
-                student: "\n\n".join(answer.source for answer in submission.answers.values())
+                student: "\n\n".join(bare(answer.source) for answer in submission.answers.values())
                 for student, submission in _submissions(found, problem_set)
             }
         given = [cell.source if isinstance(cell, Given) else cell.stub for cell in problem_set.cells]
-        pairs = similar(code, "\n\n".join(given), at_least)
+        pairs = similar(code, "\n\n".join(map(bare, given)), at_least)
         rows = [["one", "other", "share"], *([p.one, p.other, p.share] for p in pairs)]
         batch.write(to, export.as_csv(rows))
     console.print(f"{to}: {len(pairs)} pairs of {len(code)} students")
