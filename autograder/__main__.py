@@ -1,4 +1,4 @@
-"""`python -m autograder release | solution | check | grade | feedback | gradebook | export | similar`."""
+"""`python -m autograder release | solution | check | try | grade | feedback | gradebook | export | similar`."""
 
 import statistics
 import tempfile
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from autograder import batch, downloads, export, feedback, late
+from autograder import batch, downloads, dry_run, export, feedback, late
 from autograder import roster as class_list
 from autograder.choice import Chosen, choose
 from autograder.problem_set import Given, ProblemSet
@@ -117,6 +117,17 @@ def check(
             console.print(f"  {sentence}", soft_wrap=True)
     if any(found.values()):
         raise typer.Exit(1)
+
+
+@app.command(name="try")
+def try_out(
+    file: Annotated[Path, typer.Argument(help="A notebook with answers.")],
+    release: Annotated[
+        Path | None, typer.Option(help="The notebook as it was handed out, where FILE lost its metadata.")
+    ] = None,
+) -> None:
+    """Run each answer on its own, as a student can: no solution, no hidden case, no sandbox."""
+    raise typer.Exit(dry_run.main([str(file), *(["--release", str(release)] if release else [])]))
 
 
 @app.command()
