@@ -1,4 +1,4 @@
-"""`python -m autograder release | solution | check | try | grade | feedback | gradebook | export | similar`."""
+"""`python -m autograder COMMAND`: releases go out, submissions come in, grades and pages go back."""
 
 import statistics
 import tempfile
@@ -117,6 +117,19 @@ def check(
             console.print(f"  {sentence}", soft_wrap=True)
     if any(found.values()):
         raise typer.Exit(1)
+
+
+@app.command()
+def student(
+    folder: Annotated[Path, typer.Argument(help="A new folder, or the one that was written before, committed.")],
+    class_seed: ClassSeed = 0,
+) -> None:
+    """Write a repository without solutions, for Binder and nbgitpuller, which hand out all that they find."""
+    from autograder import student  # brings nbgrader, seconds that the other commands need not wait
+
+    with explained():
+        files = student.write(folder, class_seed)
+    console.print(f"{folder}: {files} files, none with a solution: commit and push them as a repository of their own")
 
 
 @app.command(name="try")

@@ -57,7 +57,7 @@ FORWARD = RIGHT["forward"]
 FAILS = {
     "a helper in another cell": (FORWARD.replace("total = bias[o]", "total = helper(bias[o])"),
                                  scratch("def helper(x):\n    return x"), "helpers belong in the answer cell"),
-    "an import that is nowhere": ("def circular_conv2d(*a):\n    return torch.zeros(1)", None, "'torch' is not defined"),
+    "an import that is nowhere": ("def circular_conv2d(*a):\n    return torch.ones(1)", None, "'torch' is not defined"),
     "a name of a check": ("def circular_conv2d(*a):\n    return powers", None, "name 'powers' is not defined"),
     "no Python": ("def circular_conv2d(:", None, "SyntaxError"),
     "the library": ("import cnnlib\ndef circular_conv2d(*a): pass", None, "graded without cnnlib"),
