@@ -227,7 +227,7 @@ def _print(said: Iterable[Said]) -> bool:
 
 
 def main(words: list[str]) -> int:
-    """Run `try FILE`; return the exit status: 1 where an answer would fail, 2 where nothing can be run."""
+    """Run `python -m autograder try FILE`, where it is installed alone `python -m autograder.dry_run FILE`; return the exit status: 1 where an answer would fail, 2 where nothing can be run."""
     parser = argparse.ArgumentParser("python -m autograder try", description=__doc__.partition("\n")[0])
     parser.add_argument("file", type=Path, help="a notebook with answers")
     parser.add_argument("--release", type=Path, help="the notebook as it was handed out, where FILE lost its metadata")
@@ -238,3 +238,7 @@ def main(words: list[str]) -> int:
     except NoDryRun as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,7 @@ from autograder.leaks import leaks, secrets
 
 ROOT = source.FOLDER.parent
 KEPT_BACK = ("homework", "autograder", "tests", ".github", ".ci", "CONTRIBUTING.md", "CHANGELOG.md")
-MAIN = "autograder/__main__.py"
+MAIN = {"autograder/for_students.py": "autograder/__main__.py"}
 
 
 def write(folder: Path, class_seed: int = 0) -> int:
@@ -30,9 +30,9 @@ def write(folder: Path, class_seed: int = 0) -> int:
     with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".student-") as made:
         draft = Path(made, "draft")
         for name in _files():
-            (draft / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, draft / name)
-        shutil.copy(ROOT / _shared()[MAIN], draft / MAIN)
+            to = draft / MAIN.get(name, name)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, to)
         for name in source.names():
             page = nbformat.writes(source.release(name, class_seed)) + "\n"
             (draft / source.page(name).relative_to(ROOT)).write_text(page, encoding="utf-8")
@@ -48,16 +48,16 @@ def write(folder: Path, class_seed: int = 0) -> int:
         return files
 
 
-def _shared() -> dict[str, str]:
-    """Return the files of the autograder that students have, by the name that they have there: the wheel's."""
+def shared() -> list[str]:
+    """Return the files of the autograder that students have: the wheel's, and what `python -m autograder` runs."""
     build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
-    return {theirs: ours for ours, theirs in build["targets"]["wheel"]["force-include"].items()}
+    return [*MAIN, *(name for name in build["targets"]["wheel"]["only-include"] if name.startswith("autograder/"))]
 
 
 def _files() -> list[str]:
     """Return what is handed out: the tracked files but those kept back, and the dry run's."""
     tracked = [name for name in _tracked(ROOT) if name.split("/")[0] not in KEPT_BACK and (ROOT / name).is_file()]
-    return sorted({*tracked, *_shared().values()})
+    return sorted({*tracked, *shared()})
 
 
 def _tracked(folder: Path) -> list[str]:

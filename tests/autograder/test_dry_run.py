@@ -5,13 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from autograder import dry_run, source
+from autograder import dry_run, source, student
 from autograder.grading import grade
 from autograder.result import CodeResult
 from autograder.verdict import NoAnswer
@@ -19,9 +18,6 @@ from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
 ROOT = Path(__file__).resolve().parents[2]
 RIGHT = typed_answers(ANSWERS / "convolution" / "loops.txt")
-SHARED = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
-    "force-include"
-]
 
 
 def tried(path):
@@ -115,9 +111,9 @@ def test_imports_run_first(change, hand_in):
 def installed(tmp_path_factory):
     """What the wheel has of the autograder, alone."""
     folder = tmp_path_factory.mktemp("installed")
-    for ours, theirs in SHARED.items():
-        (folder / theirs).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / ours, folder / theirs)
+    (folder / "autograder").mkdir()
+    for name in student.shared():
+        shutil.copy(ROOT / name, folder / student.MAIN.get(name, name))
     return folder
 
 
@@ -133,6 +129,8 @@ def test_it_runs_where_nothing_but_the_wheel_is(installed, hand_in):
     assert done.returncode == 1 and not done.stderr
     assert "✓ 1. Output sizes: runs, and its check passes" in done.stdout and "✗ 2. " in done.stdout
     assert typed(installed, "try", hand_in(RIGHT)).returncode == 0
+    alone = [sys.executable, "-m", "autograder.dry_run", str(hand_in(RIGHT))]
+    assert subprocess.run(alone, cwd=installed, env=os.environ | {"PYTHONPATH": ""}).returncode == 0
     done = typed(installed, "grade", "convolution")
     assert done.returncode == 1 and "python -m autograder try FILE runs" in done.stderr
 
