@@ -7,11 +7,13 @@ PYTHON ?= python3
 PORT ?=
 WORKERS ?= 2
 OUTPUTS ?=
+TO ?= _build/student
+CLASS_SEED ?= 0
 
 # Nothing of the caller's Python reaches .venv.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS
 
-.PHONY: help book serve slides pdf notebooks lite test check release lint bench lock clean distclean python system
+.PHONY: help book serve slides pdf notebooks lite test check release student lint bench lock clean distclean python system
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +49,9 @@ release: book system  ## write the problem sets' releases, and check that no ans
 	@rm -rf _build/wheel
 	@.venv/bin/python -m pip wheel . --quiet --no-deps --no-build-isolation --wheel-dir _build/wheel
 	@.venv/bin/python -m autograder check --in _build/html --in _build/wheel/cnnlib-*.whl
+
+student: python  ## write a repository without solutions for Binder and nbgitpuller: make student TO=FOLDER
+	@.venv/bin/python -m autograder student "$(TO)" --class-seed $(CLASS_SEED)
 
 check: python  ## for every change: style, types, and the tests that need no browser, sandbox, book or minute
 	@.venv/bin/ruff check .

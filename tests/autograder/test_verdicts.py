@@ -5,6 +5,7 @@ import io
 import json
 import tempfile
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -283,10 +284,12 @@ EDITS = {
 def test_a_record_edited_by_hand_is_none(edit, mixed, tmp_path):
     problem_set = source.load(SET)
     store = batch.Results(tmp_path)
-    store.begin(batch.Settings.draw(problem_set, SEED, seconds=10, unsafe=False))
-    store.save(mixed)
-    assert store.load(problem_set) == {"ada": mixed}
-    edited = deepcopy(mixed)
+    settings = batch.Settings.draw(problem_set, SEED, seconds=10, unsafe=False)
+    store.begin(settings)
+    whole = replace(mixed, seed=settings.seed_of(mixed.digest))
+    store.save(whole)
+    assert store.load(problem_set) == {"ada": whole}
+    edited = deepcopy(whole)
     EDITS[edit](edited)
     store.save(edited)
     assert store.load(problem_set) == {}
