@@ -75,7 +75,7 @@ class Limits:
     @property
     def alone(self) -> "Limits":
         """The limits of a run that was starved before: who else uses the machine then is none of the graded."""
-        return replace(self, patience=5 * self.patience)
+        return replace(self, patience=2.5 * self.patience)
 
     @property
     def too_much_memory(self) -> str:
@@ -234,7 +234,10 @@ ENVIRONMENT = {
 
 
 class Meter:
-    """What a process and all that descend from it have used, in seconds; the numbers never fall."""
+    """What a process and all that descend from it have used, in seconds; the numbers never fall.
+
+    `used` is their processor time, `queued` how long the one that waited longest was able to run and had no processor.
+    """
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -252,7 +255,7 @@ class Meter:
             with suppress(psutil.NoSuchProcess, OSError):
                 used += sum(member.cpu_times()[:4])  # user and system, its own and that of children it waited for
                 # nanoseconds on a run queue, of the main thread; no such file without CONFIG_SCHED_INFO
-                queued += int(Path(f"/proc/{member.pid}/schedstat").read_text().split()[1]) / 1e9
+                queued = max(queued, int(Path(f"/proc/{member.pid}/schedstat").read_text().split()[1]) / 1e9)
         self._lost += max(0.0, self._seen - used)
         self._seen = used
         self.used, self.queued = self._lost + used, max(self.queued, queued)
