@@ -151,12 +151,10 @@ def test_forty_spinning_children_leave_a_neighbour_its_points(convolution, hand_
     spin = "import os, time\nfor _ in range(40):\n    try:\n        if os.fork() == 0:\n            while True: pass\n"
     spin += "    except OSError: pass\ntime.sleep(10**6)"
     (tmp_path / "class").mkdir()
-    for name, answers in {
-        "a spinner": dict.fromkeys(("forward", "weight-gradient"), spin),
-        "b neighbour": RIGHT,
-    }.items():
-        hand_in(answers, name, folder=tmp_path / "class")
-    settings = batch.Settings.draw(convolution, SEED, seconds=1, unsafe=False)
+    work = "import time\nbegan = time.process_time()\nwhile time.process_time() < began + 1: pass\n"
+    hand_in(dict.fromkeys(("forward", "weight-gradient"), spin), "a spinner", folder=tmp_path / "class")
+    hand_in(RIGHT | {"forward": work + RIGHT["forward"]}, "b neighbour", folder=tmp_path / "class")
+    settings = batch.Settings.draw(convolution, SEED, seconds=2, unsafe=False)
     found = {path.stem: HandedIn((path,)) for path in (tmp_path / "class").glob("*.ipynb")}
     scores = {r.student: r.score for r in batch.grade_class(found, convolution, settings, jobs=2)}
     assert scores == {"a spinner": 0, "b neighbour": 30}
@@ -270,18 +268,17 @@ def code_cell(text):
 
 
 ENDLESS = {
-    "import a.a.a": ({"cells": [code_cell("import " + ".".join("a" * 99_000))]}, "seconds of processor time"),
-    "three million empty cells": ({"cells": [{}] * 3_000_000}, "MB of memory"),
+    "import a.a.a": ([code_cell("import " + ".".join("a" * 99_000))], "SECONDS", 2, "seconds of processor time"),
+    "three million empty cells": ([{}] * 3_000_000, "MEMORY", 256 << 20, "MB of memory"),
 }
 
 
 @pytest.mark.parametrize("way", ENDLESS)
 def test_what_takes_too_long_to_read_needs_a_human(way, convolution, tmp_path, monkeypatch):
-    monkeypatch.setattr("autograder.submission.SECONDS", 2)
-    monkeypatch.setattr("autograder.submission.MEMORY", 256 << 20)
-    notebook, says = ENDLESS[way]
+    notebook, limit, value, says = ENDLESS[way]
+    monkeypatch.setattr(f"autograder.submission.{limit}", value)
     path = tmp_path / "ada.ipynb"
-    path.write_text(json.dumps(notebook, separators=(",", ":")))
+    path.write_text(json.dumps({"cells": notebook}, separators=(",", ":")))
     with pytest.raises(UnreadableNotebook, match=f"ada.ipynb cannot be read: .* more than [0-9]+ {says}"):
         read(path, convolution)
 
