@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from multiprocessing import get_context
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from autograder.choice import Chosen, Disputed, Nothing, choose
 from autograder.downloads import HandedIn
-from autograder.grading import fits, grade, questions
+from autograder.grading import Starved, fits, grade, questions
 from autograder.late import file_time
 from autograder.problem_set import ProblemSet
 from autograder.result import Result, Undecided
@@ -199,8 +200,13 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def grade_student(student: str, handed_in: HandedIn, problem_set: ProblemSet, settings: Settings) -> Result:
-    """Grade what one student handed in, in this process: the job of one worker, on this machine or another."""
+def grade_student(
+    student: str, handed_in: HandedIn, problem_set: ProblemSet, settings: Settings, alone: bool = False
+) -> Result:
+    """Grade what one student handed in, in this process: the job of one worker, on this machine or another.
+
+    Raises Starved where it must be graded again, `alone`.
+    """
     match choose(handed_in, problem_set):
         case Disputed(reason):
             return for_a_human(student, reason, problem_set, settings)
@@ -208,7 +214,7 @@ def grade_student(student: str, handed_in: HandedIn, problem_set: ProblemSet, se
             return for_a_human(student, "nothing was handed in", problem_set, settings)
         case Chosen(path, remark):
             box, limits = find_sandbox(settings.unsafe), Limits(settings.seconds)
-            result = grade(path, student, problem_set, box, settings.seed_of(_digest(path)), limits)
+            result = grade(path, student, problem_set, box, settings.seed_of(_digest(path)), limits, alone)
             result.seed = settings.seed_of(result.digest)  # which an unreadable notebook has none of
             result.remarks += [] if remark is None else [remark]
             result.file_time = file_time(path)
@@ -229,25 +235,27 @@ def grade_class(
 ) -> Iterator[Result]:
     """Grade submissions side by side and yield each result as it comes. N go in, N come out.
 
-    A worker that dies takes the whole pool with it: what was left is then graded one at a time, in a process
-    each, so that only the submission that kills its grader goes to a human.
+    A submission that neighbours starved is graded again, alone. A worker that dies takes the whole pool with it: what
+    was left is then graded alone too, in a process each, so that only the submission that kills its grader goes to a
+    human.
     """
     left = dict(submissions)
     common = problem_set, settings
-    try:
-        with _pool(jobs) as pool:
-            futures = {pool.submit(grade_student, s, found, *common): s for s, found in left.items()}
-            for future in as_completed(futures):
-                result = outcome(future, futures[future], problem_set, settings)
-                del left[futures[future]]
-                yield result
-    except BrokenProcessPool:
-        for student, found in left.items():
-            try:
-                with _pool(1) as pool:
-                    yield outcome(pool.submit(grade_student, student, found, *common), student, problem_set, settings)
-            except BrokenProcessPool:
-                yield for_a_human(student, "the grader itself died on this notebook", problem_set, settings)
+    with suppress(BrokenProcessPool), _pool(jobs) as pool:
+        futures = {pool.submit(grade_student, s, found, *common): s for s, found in left.items()}
+        for future in as_completed(futures):
+            if isinstance(future.exception(), Starved):
+                continue
+            result = outcome(future, futures[future], problem_set, settings)
+            del left[futures[future]]
+            yield result
+    for student, found in left.items():
+        try:
+            with _pool(1) as pool:
+                future = pool.submit(grade_student, student, found, *common, alone=True)
+                yield outcome(future, student, problem_set, settings)
+        except BrokenProcessPool:
+            yield for_a_human(student, "the grader itself died on this notebook", problem_set, settings)
 
 
 def outcome(future: Future, student: str, problem_set: ProblemSet, settings: Settings) -> Result:
