@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 Work = Callable[[], Any]
-BATCH = {"lenet": 128, "alexnet": 16, "googlenet": 4, "vgg16": 2}
-INPUT = {"lenet": (1, 32, 32), "alexnet": (3, 227, 227), "googlenet": (3, 224, 224), "vgg16": (3, 224, 224)}
-CLASSES = {"lenet": 10, "alexnet": 1000, "googlenet": 1000, "vgg16": 1000}
+BATCH = {"lenet": 128, "alexnet": 16, "googlenet": 4, "vgg16": 2, "resnet18": 8, "squeezenet": 8}
+INPUT = {name: (3, 224, 224) for name in BATCH} | {"lenet": (1, 32, 32), "alexnet": (3, 227, 227)}
+CLASSES = {name: 1000 for name in BATCH} | {"lenet": 10}
 
 # Convolutions of the networks, for NumPy: input (N, C, H, W), filters, kernel size, stride, padding.
 CONVOLUTIONS = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from cnnlib.arrays import Array, namespace
 from cnnlib.losses import AuxiliaryLoss, Criterion
-from cnnlib.module import Module, Visitor
+from cnnlib.module import Given, Module, Visitor, check_added, check_stacked
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -34,6 +34,16 @@ def _named_modules(module: Module, prefix: str = "") -> Iterator[tuple[str, Modu
     for name, child in module.children():
         yield prefix + name, child
         yield from _named_modules(child, f"{prefix}{name}.")
+
+
+def _spared(part: Module, array: Array, backward: bool = False) -> Array:
+    """Return an array that others read too, or a copy of it if this part may write over what it is given."""
+    return namespace(array).asarray(array, copy=True) if part.given(backward) is Given.WRITTEN_OVER else array
+
+
+def _listed(container: Module) -> str:
+    inside = "".join(f"  ({name}): {part!r}\n".replace("\n  ", "\n    ") for name, part in container.children())
+    return f"{type(container).__name__}(\n{inside})"
 
 
 class _Named(Module):
@@ -77,8 +87,7 @@ class _Named(Module):
         return len(self._parts)
 
     def __repr__(self) -> str:
-        inside = "".join(f"  ({name}): {part!r}\n".replace("\n  ", "\n    ") for name, part in self._parts.items())
-        return f"{type(self).__name__}(\n{inside})"
+        return _listed(self)
 
 
 class Sequential(_Named):
@@ -96,6 +105,13 @@ class Sequential(_Named):
 
     def before(self, name: str) -> list[Module]:
         return [part for _, part in takewhile(lambda item: item[0] != name, self._parts.items())]
+
+    def given(self, backward: bool = False) -> Given:
+        first_to_last = list(self._parts.values())
+        for part in reversed(first_to_last) if backward else first_to_last:
+            if (given := part.given(backward)) is not Given.HANDED_ON:
+                return given
+        return Given.HANDED_ON
 
     def criterion(self) -> Criterion:
         return self[-1].criterion()
@@ -116,7 +132,8 @@ class Concat(_Named):
     _channels: tuple[int, ...] = ()
 
     def __call__(self, x: Array) -> Array:
-        outputs = [part(x) for part in self._parts.values()]
+        outputs = [part(_spared(part, x)) for part in self._parts.values()]
+        check_stacked([tuple(y.shape)[1:] for y in outputs])
         self._channels = tuple(y.shape[1] for y in outputs)
         return namespace(x).concat(outputs, axis=1)
 
@@ -126,6 +143,10 @@ class Concat(_Named):
 
     def before(self, name: str) -> list[Module]:
         return []  # each part reads the input
+
+    def given(self, backward: bool = False) -> Given:
+        written = backward and any(part.given(backward) is Given.WRITTEN_OVER for part in self)
+        return Given.WRITTEN_OVER if written else Given.KEPT
 
     def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
         if not self._channels:
@@ -142,6 +163,79 @@ class Concat(_Named):
             if need_input_grad:
                 dx = asked if dx is None else dx + asked
         return dx
+
+
+class Residual(Module):
+    """The sum of a path and a shortcut, and what follows it: y = g(f(x) + s(x)).
+
+    Each of the three is a chain of named parts, as of `Sequential`. Without a shortcut the input itself is added, and
+    behind the sum nothing need follow. All parts' names are the block's own, as in torchvision.
+
+    Backward, path and shortcut both get the sum's gradient; the input was used by both, so what they return adds:
+    dx = f'(x) dy + s'(x) dy.
+
+    Raises ValueError, in a forward pass and in `cost.table`, where path and shortcut make different shapes. Source: He
+    et al. 2016, section 3.2.
+    """
+
+    open = False
+
+    def __init__(
+        self,
+        path: Mapping[str, Module],
+        shortcut: Mapping[str, Module] | None = None,
+        after: Mapping[str, Module] | None = None,
+    ) -> None:
+        check_names([*path, *(shortcut or ()), *(after or ())])
+        self.path = Sequential(**path)
+        self.shortcut = Sequential(**shortcut) if shortcut else None
+        self.after = Sequential(**after) if after else None
+        check_used_once(self)
+
+    def __call__(self, x: Array) -> Array:
+        y = self.path(_spared(self.path, x))
+        kept = x if self.shortcut is None else self.shortcut(_spared(self.shortcut, x))
+        check_added(x.shape, y.shape, kept.shape)
+        y = y + kept
+        return y if self.after is None else self.after(y)
+
+    def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
+        if self.after is not None:
+            dy = self.after.backward(dy)
+        dx = self.path.backward(_spared(self.path, dy, backward=True), need_input_grad)
+        if self.shortcut is not None:
+            dy = self.shortcut.backward(_spared(self.shortcut, dy, backward=True), need_input_grad)
+        return dx + dy if need_input_grad else None
+
+    def walk(self, x: Any, visitor: Visitor) -> Any:
+        ends = [self.path.walk(visitor.fork(x), visitor)]
+        ends.append(visitor.fork(x) if self.shortcut is None else self.shortcut.walk(visitor.fork(x), visitor))
+        y = visitor.add(x, ends)
+        return y if self.after is None else self.after.walk(y, visitor)
+
+    def before(self, name: str) -> list[Module]:
+        for branch in (self.path, self.shortcut):
+            if branch is not None and name in branch:
+                return branch.before(name)
+        shortcut = dict(self.shortcut.children()) if self.shortcut else None
+        return [Residual(dict(self.path.children()), shortcut), *(self.after.before(name) if self.after else ())]
+
+    def given(self, backward: bool = False) -> Given:
+        written = backward and self.after is not None and self.after.given(backward) is Given.WRITTEN_OVER
+        return Given.WRITTEN_OVER if written else Given.KEPT
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        return chain.from_iterable(part.children() for part in (self.path, self.shortcut, self.after) if part)
+
+    def __getitem__(self, name: str) -> Module:
+        """Return a part by its name."""
+        parts = dict(self.children())
+        if name not in parts:
+            raise KeyError(f"{name!r} is no part of this Residual: it has {', '.join(parts)}")
+        return parts[name]
+
+    def __repr__(self) -> str:
+        return _listed(self)
 
 
 class Branching(Module):

@@ -10,7 +10,7 @@ from cnnlib import init as I
 from cnnlib.arrays import Array, namespace, widened
 from cnnlib.functional.geometry import AdaptiveWindows, Pair, Window, pair
 from cnnlib.losses import Criterion, MAPLoss
-from cnnlib.module import Layer, Parameter, Shape, Trace
+from cnnlib.module import Given, Layer, Parameter, Shape, Trace
 
 
 def at_least_one(**counts: int) -> None:
@@ -194,6 +194,8 @@ class SparseConv2d(_Weighted):
 
     def trace(self, shape: Shape) -> Trace:
         window = Window(_size(self, shape), self.kernel_size)
+        if shape[0] <= (last := max(max(channels) for channels in self.table)):
+            raise ValueError(f"the table names channel {last}, counted from 0, but there are {shape[0]}: {self!r}")
         return Trace((len(self.table), *window.outputs), prod(window.outputs) * prod(self.weight.shape), window)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
@@ -295,12 +297,15 @@ class ReLU(Elementwise):
 
     With `inplace` it writes over what it is given, forward and backward: an array less each time. The models use it
     behind convolutions, fully connected layers and batch normalisation, which don't need their outputs again. It must
-    not be the first layer of a network or of a branch, nor stand behind a part that feeds a head: others read what it
-    is given there.
+    not be the first layer of a network, nor stand behind a part that feeds a head: others read what it is given there.
+    As the first of a branch it gets a copy.
     """
 
     def __init__(self, inplace: bool = False) -> None:
         self.inplace = inplace
+
+    def given(self, backward: bool = False) -> Given:
+        return Given.WRITTEN_OVER if self.inplace else Given.KEPT
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         return F.relu(x, self.inplace)
@@ -331,6 +336,9 @@ class Sigmoid(Elementwise):
 
 class Flatten(Layer):
     """All axes but the batch's as one. See `functional.flatten`."""
+
+    def given(self, backward: bool = False) -> Given:
+        return Given.HANDED_ON
 
     def trace(self, shape: Shape) -> Trace:
         whole = _positions(shape)
@@ -462,6 +470,11 @@ class BatchNorm2d(_Wide, Elementwise):
         self.running_var: Array = np.ones(num_features, dtype)
         self.num_batches_tracked: Array = np.zeros((), np.int64)
 
+    def trace(self, shape: Shape) -> Trace:
+        if shape[0] != (channels := self.weight.shape[0]):
+            raise ValueError(f"this layer normalises {channels} channels, but gets {shape[0]}: {self!r}")
+        return super().trace(shape)
+
     def forward(self, x: Array) -> tuple[Array, Any]:
         momentum = 1 / (1 + int(self.num_batches_tracked)) if self.momentum is None else self.momentum
         y, cache = F.batch_norm(
@@ -498,6 +511,9 @@ class Dropout(Elementwise):
             raise ValueError(f"p is the probability of dropping a value: 0 <= p < 1, not {p}")
         self.p = p
         self.rng = rng
+
+    def given(self, backward: bool = False) -> Given:
+        return Given.HANDED_ON  # in evaluation
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         y, mask = F.dropout(x, self.p, self.training, rng=self.rng or I.shared_generator())

@@ -41,6 +41,12 @@ def _photographs(build: Callable[..., Module], recipe: Recipe, size: int = 224, 
     return Entry(build, size, 3, 1000, recipe, {"shapes": recipes.SHAPES}, aux=aux)
 
 
+def _small_photographs(build: Callable[..., Module]) -> Entry:
+    """CIFAR-10's, whose size the digits have too."""
+    own = {"digits": recipes.RESNET_DIGITS, "shapes": recipes.SHAPES}
+    return Entry(build, 32, 3, 10, recipes.RESNET_CIFAR, own, 32)
+
+
 NETWORKS = {
     "lenet": Entry(
         models.lenet, 32, 1, 10, recipes.LENET, {"fashion-mnist": recipes.LENET_FASHION, "shapes": recipes.SHAPES}, 32
@@ -58,6 +64,12 @@ NETWORKS = {
     "vgg19": _photographs(models.vgg19, recipes.VGG),
     "googlenet": _photographs(models.googlenet, recipes.GOOGLENET, aux=True),
     "googlenet-torchvision": _photographs(partial(models.googlenet, "torchvision"), recipes.TORCHVISION, aux=True),
+    "resnet18": _photographs(models.resnet18, recipes.RESNET),
+    "resnet34": _photographs(models.resnet34, recipes.RESNET),
+    "resnet50": _photographs(models.resnet50, recipes.RESNET),
+    **{f"resnet{depth}": _small_photographs(partial(models.resnet_cifar, depth)) for depth in (20, 32, 56)},
+    **{f"plain{n}": _small_photographs(partial(models.resnet_cifar, n, shortcuts=False)) for n in (20, 32, 56)},
+    "squeezenet": _photographs(models.squeezenet, recipes.SQUEEZENET),
 }
 
 Network = StrEnum("Network", {name.replace("-", "_"): name for name in NETWORKS})  # type: ignore[misc]
