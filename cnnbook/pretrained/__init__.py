@@ -67,9 +67,9 @@ class Card:
 class PublishedCard:
     """What is known of a network that others trained.
 
-    `title`, `authors`, `learned_from`, `reported` (accuracies), `source`, `licence`, `fit_for` and `not_for` are sentences for
-    people. Photographs are read as by `view`. `sha256` has the `checksum` of each file of weights, and `command` makes
-    the files.
+    `title`, `authors`, `learned_from`, `reported` (accuracies), `source`, `licence`, `fit_for` and `not_for` are
+    sentences for people. Photographs are read as by `view`. `sha256` has the `checksum` of each file of weights, and
+    `command` makes the files.
     """
 
     name: str
