@@ -4,7 +4,7 @@
     cd FOLDER && apt-get download gcompris-qt-data=3.1-2
     python tools/make_photographs.py FOLDER
 
-photographs.json says for each which package and file it is. The shorter side becomes SIDE pixels, textures keep
+photographs.json beside them says for each which package and file it is. The shorter side becomes SIDE pixels, textures keep
 theirs; the quality is the highest of QUALITIES that stays below BYTES.
 """
 
@@ -74,7 +74,7 @@ def jpeg(picture: Image.Image, texture: bool) -> bytes:
 
 
 def main(folder: Path) -> None:
-    for entry in json.loads((TARGET / "photographs.json").read_text(encoding="utf-8")):
+    for entry in json.loads(TARGET.with_suffix(".json").read_text(encoding="utf-8")):
         name = entry["name"]
         picture = Image.open(io.BytesIO(read(folder, entry["package"], entry["file"])))
         (TARGET / f"{name}.jpg").write_bytes(jpeg(picture, name in TEXTURES))

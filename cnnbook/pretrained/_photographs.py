@@ -41,5 +41,5 @@ class Photograph:
 @cache
 def photographs() -> tuple[Photograph, ...]:
     """Return the photographs: first those that show one of ImageNet's classes, then the others."""
-    text = resources.files("cnnbook.pretrained").joinpath("photographs", "photographs.json").read_text(encoding="utf-8")
+    text = resources.files("cnnbook.pretrained").joinpath("photographs.json").read_text(encoding="utf-8")
     return tuple(Photograph(**fields) for fields in json.loads(text))

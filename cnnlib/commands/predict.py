@@ -1,9 +1,11 @@
 """`python -m cnnlib predict`."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from cnnlib.commands.console import Device, Engine, place
@@ -24,6 +26,7 @@ def predict(
     where = place(engine, device)
     settings = trained_settings(checkpoint)
     data = Data(settings["data"])
+    read: Callable[[Path], np.ndarray]
     if data is Data.folder:
         view = scaled(View(settings["size"], settings["resize"], "none"), settings)
         classes, shape = settings["classes"], (3, view.size, view.size)
