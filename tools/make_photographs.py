@@ -4,8 +4,8 @@
     cd FOLDER && apt-get download gcompris-qt-data=3.1-2
     python tools/make_photographs.py FOLDER
 
-photographs.json beside them says for each which package and file it is. The shorter side becomes SIDE pixels, textures keep
-theirs; the quality is the highest of QUALITIES that stays below BYTES.
+photographs.json beside them says for each which package and file it is. The shorter side becomes SIDE pixels, textures
+keep theirs; the quality is the highest of QUALITIES that stays below BYTES.
 """
 
 import io
