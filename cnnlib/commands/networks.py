@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from cnnlib import cost, models, recipes
+from cnnlib import cost, models, recipes, training
 from cnnlib.functional import GeometryError
 from cnnlib.module import Module
 from cnnlib.recipes import Recipe
@@ -105,4 +106,20 @@ def build(
         raise ValueError(
             f"{network} reads images of {wanted.size}x{wanted.size} pixels; {shape[1]}x{shape[2]} do not fit{fitting}"
         ) from None
+    return model
+
+
+def trained_settings(checkpoint: Path) -> dict[str, Any]:
+    """Return the settings of a run that `train` saved. Raises CheckpointError if it didn't save this file."""
+    settings = training.checkpoint_settings(checkpoint)
+    if "num_classes" not in settings:
+        raise training.CheckpointError(f"{checkpoint} does not say which network it is: `train` did not save it")
+    return settings
+
+
+def trained(checkpoint: Path, settings: dict[str, Any], shape: tuple[int, int, int]) -> Module:
+    """Return the network that `train` saved, for inputs of `shape` (C, H, W)."""
+    options = {name: settings[name] for name in ("aux", "width")}
+    model = build(settings["network"], shape, settings["num_classes"], **options, seed=None)
+    training.load_checkpoint(checkpoint, model)
     return model
