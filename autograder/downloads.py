@@ -13,9 +13,9 @@ from pathlib import Path
 from autograder.roster import Roster
 from autograder.submission import LARGEST_NOTEBOOK
 
-MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)(?:_.*)?", re.DOTALL)
+MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)(?:_(?P<file>.*))?", re.DOTALL)
 MOODLE_FOLDER = re.compile(r".+?_\d+_assignsubmission_(?P<plugin>file|onlinetext)_?", re.DOTALL)
-CANVAS = re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<number>\d+)_\d+_.+", re.DOTALL)
+CANVAS = re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<number>\d+)_\d+_(?P<file>.+)", re.DOTALL)
 NOTEBOOK = (".ipynb", ".ipynb.txt")
 MOST_MEMBERS = 20  # notebooks of an archive that a student made
 LONGEST_NAME = 200  # bytes of a student's id, which names files with some letters more
@@ -69,6 +69,10 @@ def find(folder: Path, set_name: str, unpacked: Path, roster: Roster | None = No
             handed_in = found.students.setdefault(student, HandedIn())
             handed_in.names.append(entry.name)
             own = unpacked / "students" / student
+            match = CANVAS.fullmatch(entry.name) or MOODLE.fullmatch(entry.name)
+            if match and _is_noise(match["file"] or ""):  # behind the LMS's prefix
+                found.ignored.append((plain(entry.name), "hidden, or made by macOS"))
+                continue
             _collect(entry, set_name, own, handed_in, found)
         else:
             found.ignored.append((plain(entry.name), "no notebook"))

@@ -227,7 +227,10 @@ def _print(said: Iterable[Said]) -> bool:
 
 
 def main(words: list[str]) -> int:
-    """Run `python -m autograder try FILE`, where it is installed alone `python -m autograder.dry_run FILE`; return the exit status: 1 where an answer would fail, 2 where nothing can be run."""
+    """Run `python -m autograder try FILE`; return the exit status.
+
+    It is 1 where an answer would fail, 2 where nothing can be run. From the wheel: `python -m autograder.dry_run FILE`.
+    """
     parser = argparse.ArgumentParser("python -m autograder try", description=__doc__.partition("\n")[0])
     parser.add_argument("file", type=Path, help="a notebook with answers")
     parser.add_argument("--release", type=Path, help="the notebook as it was handed out, where FILE lost its metadata")

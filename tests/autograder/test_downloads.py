@@ -104,6 +104,13 @@ def test_everything_ignored_is_listed(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("prefix", ["ada_12345_998877_", "ada_LATE_12345_998877_", "Ada_1_assignsubmission_file_"])
+def test_what_macos_adds_is_ignored_behind_the_prefix_of_the_lms_too(prefix, tmp_path):
+    files = [f"{prefix}._homework.ipynb", f"{prefix}homework.ipynb"]
+    found = find(lay(tmp_path / "class", files), "convolution", tmp_path / "unpacked")
+    assert list(names(found).values()) == [[files[1]]] and [file for file, _ in found.ignored] == [files[0]]
+
+
 def archive(path, members):
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as file:
