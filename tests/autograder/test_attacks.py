@@ -16,7 +16,7 @@ import pytest
 
 from autograder import batch, downloads, export, feedback, source
 from autograder.result import State
-from autograder.sandbox import FIRST_UID, _boxes, find_sandbox
+from autograder.sandbox import FIRST_UID, _as_another_user, _boxes, find_sandbox
 from tests.autograder.attacks import CELLS, CHANGES, FILES
 from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
@@ -40,7 +40,11 @@ def listen(kind, address, calls):
     return server
 
 
-@pytest.fixture(scope="module", params=list(_boxes()), ids=lambda box: box.isolation)
+# The kernel exempts root from the limit on processes, in a user namespace too: a fork bomb there takes the machine.
+BOXES = [box for box in _boxes() if os.geteuid() != 0 or box.command is _as_another_user]
+
+
+@pytest.fixture(scope="module", params=BOXES, ids=lambda box: box.isolation)
 def stormy(request, tmp_path_factory):
     """One class of attackers and neighbours, graded side by side in each kind of box that this machine has."""
     home = tmp_path_factory.mktemp("instructor")
@@ -97,6 +101,7 @@ def stormy(request, tmp_path_factory):
     assert {r.isolation for r in results.values()} <= {request.param.isolation, "not run"}
     del os.environ["SECRET"]
     for server in servers:
+        server.shutdown(socket.SHUT_RDWR)  # ends the thread that waits, which would keep the address
         server.close()
     assert hashlib.sha256(gradebook.read_bytes()).hexdigest() == before
     assert not calls, "somebody called home"
