@@ -22,7 +22,7 @@ CODE = ["cnnlib", "cnnbook", "homework", "autograder", "benchmarks/results", "re
 PAGES = ["chapters", "_config.yml", "_toc.yml", "_ext", "_static", "references.bib"]
 PAGES += ["tools/build_book.py"]
 COMMAND = ["jupyter-book", "build", ".", "-W", "-n", "--keep-going"]
-SETTINGS = ["COURSE_REPOSITORY", "COURSE_BRANCH", "COURSE_HUB"]  # read by _ext/launch_buttons.py
+SETTINGS = ["COURSE_REPOSITORY", "COURSE_BRANCH", "COURSE_HUB", "COURSE_REPORT"]  # read by extensions in _ext
 
 
 def digest(names: list[str]) -> str:
