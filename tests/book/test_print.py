@@ -31,7 +31,8 @@ def test_printed_boxes_are_whole(page: Page, site: Path) -> None:
     page.goto((site / "chapters" / "how-to-use.html").as_uri())
     page.emulate_media(media="print")
     wrong = page.locator("article pre:visible, article .cell_input:visible, article .admonition:visible").evaluate_all(
-        """boxes => boxes.filter(box => getComputedStyle(box).breakInside !== "avoid" || box.scrollWidth > box.clientWidth + 1)
+        """boxes => boxes
+            .filter(box => getComputedStyle(box).breakInside !== "avoid" || box.scrollWidth > box.clientWidth + 1)
             .map(box => box.outerHTML.slice(0, 100))"""
     )
     assert not wrong, "\n".join(wrong)

@@ -1,4 +1,4 @@
-""" "Something wrong here?" under a page: an issue or a mail that names page and version, where the publisher says which."""
+"""The line "Something wrong here?" under a page, where the publisher says who reads it: page and version are filled in."""
 
 from urllib.parse import parse_qs, urlsplit
 
