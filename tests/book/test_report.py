@@ -1,4 +1,4 @@
-"""The line "Something wrong here?" under a page, where the publisher says who reads it: page and version are filled in."""
+"""The line under a page that reports a fault: page and version filled in, where the publisher says to whom."""
 
 from urllib.parse import parse_qs, urlsplit
 
