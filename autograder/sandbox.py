@@ -497,9 +497,11 @@ def _no_box(limits: Limits, options: list[str]) -> list[str]:
 
 
 def _boxes() -> Iterator[Sandbox]:
-    boxes = [Sandbox("bubblewrap, in a user namespace", _in_a_user_namespace)]
     if os.geteuid() == 0:
-        boxes.insert(0, Sandbox("bubblewrap, as a user of its own", _as_another_user))
+        # no namespace of root's: the kernel exempts root from the limit on processes, there too
+        boxes = [Sandbox("bubblewrap, as a user of its own", _as_another_user)]
+    else:
+        boxes = [Sandbox("bubblewrap, in a user namespace", _in_a_user_namespace)]
     groups = control_group_parent()
     if groups:
         yield from (replace(box, isolation=f"{box.isolation}, in a control group", groups=groups) for box in boxes)

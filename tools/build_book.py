@@ -28,8 +28,10 @@ CODE += ["chapters/matplotlibrc"]
 PAGES = ["chapters", "_config.yml", "_toc.yml", "_ext", "_static", "references.bib"]
 PAGES += ["tools/build_book.py"]
 COMMAND = ["jupyter-book", "build", ".", "-W", "-n", "--keep-going"]
-# read by _ext/launch_buttons.py
-SETTINGS = ["COURSE_REPOSITORY", "COURSE_BRANCH", "COURSE_HUB", "COURSE_SITE", "COURSE_SITE_BRANCH"]
+# read by extensions in _ext
+SETTINGS = [
+    f"COURSE_{name}" for name in ("REPOSITORY", "BRANCH", "HUB", "SITE", "SITE_BRANCH", "REPORT")
+]
 
 
 @cache
