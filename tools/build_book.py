@@ -29,9 +29,7 @@ PAGES = ["chapters", "_config.yml", "_toc.yml", "_ext", "_static", "references.b
 PAGES += ["tools/build_book.py"]
 COMMAND = ["jupyter-book", "build", ".", "-W", "-n", "--keep-going"]
 # read by extensions in _ext
-SETTINGS = [
-    f"COURSE_{name}" for name in ("REPOSITORY", "BRANCH", "HUB", "SITE", "SITE_BRANCH", "REPORT")
-]
+SETTINGS = [f"COURSE_{name}" for name in ("REPOSITORY", "BRANCH", "HUB", "SITE", "SITE_BRANCH", "REPORT")]
 
 
 @cache
