@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -35,7 +36,9 @@ SETTINGS = [f"COURSE_{name}" for name in ("REPOSITORY", "BRANCH", "HUB", "SITE",
 @cache
 def python() -> str:
     """The running Python and its packages."""
-    return "\n".join([sys.version, *sorted(f"{one.name} {one.version}" for one in metadata.distributions())])
+    # in the environment's own folders: what is imported may have put others on the search path, as setuptools does
+    own = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    return "\n".join([sys.version, *sorted(f"{one.name} {one.version}" for one in metadata.distributions(path=own))])
 
 
 def digest(names: list[str]) -> str:
