@@ -34,8 +34,6 @@ def conv2d(
     window = conv_window(x, weight, bias, stride, padding, dilation, groups)
     if _covers_all(window, groups):
         y = torch.nn.functional.linear(x.flatten(1), weight.flatten(1), bias)[:, :, None, None]
-    elif _pixel_by_pixel(x, window, groups):
-        y = torch.nn.functional.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
     elif winograd.applies(x, weight, window, groups) and all_finite(
         y := winograd.conv2d(x, weight, bias, window, groups)
     ):
@@ -54,13 +52,6 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tupl
         dx = (delta @ weight.flatten(1)).reshape(x.shape) if need_dx else None
         dweight = (delta.T @ x.flatten(1)).reshape(weight.shape)
         return dx, dweight, (delta.sum(0) if has_bias else None)
-    if _pixel_by_pixel(x, window, groups):
-        delta, pixels = (array.permute(0, 2, 3, 1).flatten(0, 2) for array in (dy, x))
-        dx = (delta @ weight.flatten(1)).unflatten(0, dy.permute(0, 2, 3, 1).shape[:3]) if need_dx else None
-        dweight = (delta.T @ pixels)[:, :, None, None]
-        if weight.is_contiguous(memory_format=torch.channels_last):  # the same, by strides that torch's SGD compares
-            dweight = dweight.as_strided(weight.shape, weight.stride())
-        return None if dx is None else dx.permute(0, 3, 1, 2), dweight, (delta.sum(0) if has_bias else None)
     if winograd.applies(x, weight, window, groups):
         dx, dweight = winograd.conv2d_backward(dy, x, weight, window, groups, need_dx)
         if all_finite(dweight) and (dx is None or all_finite(dx)):
@@ -84,15 +75,6 @@ def _covers_all(window: Window, groups: int) -> bool:
     """Whether the one place of the kernel covers its whole input: then it is a fully connected layer (LeNet's C5)."""
     unpadded, dense = window.padding == (0, 0), window.dilation == (1, 1)
     return window.outputs == (1, 1) and window.stride == (1, 1) and unpadded and dense and groups == 1
-
-
-def _pixel_by_pixel(x: Array, window: Window, groups: int) -> bool:
-    """Whether a 1x1 kernel reads pixels whose channels lie side by side: then it is a matrix product over all pixels.
-
-    torch's own convolution would lay them out anew.
-    """
-    alone = window.kernel_size == window.stride == (1, 1) and window.padding == (0, 0) and groups == 1
-    return alone and x.device.type == "cpu" and x.permute(0, 2, 3, 1).is_contiguous() and not x.is_contiguous()
 
 
 class TorchMaxPool2dCache(NamedTuple):
