@@ -107,9 +107,7 @@ class Page:
             wanted["reftype"] = kind
         domain = self.app.env.get_domain(ROLES[role])
         found = domain.resolve_xref(self.app.env, self.name, self.app.builder, kind, target, wanted, shown)
-        if found is None:
-            raise ExtensionError(f"{self.name}: {{{role}}}`{content}` leads nowhere")
-        return found
+        return found or shown  # what leads nowhere was warned of by Sphinx
 
     def resolved(self, role: str, content: str) -> str:
         """Return what stands in the page for a role, as Markdown."""

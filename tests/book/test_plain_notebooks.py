@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import course
+import make_notebooks
 import nbformat
 import plain_notebooks
 import pytest
@@ -137,3 +138,30 @@ def test_the_book_holds_them_with_its_own_numbers_and_places(site: Path) -> None
             parts = urlsplit(link)
             target = (site / plain_notebooks.FOLDER / parts.path).read_text()
             assert not parts.fragment or f'id="{parts.fragment}"' in target, f"{name}: {link}"
+
+
+def test_with_outputs_they_show_without_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GitHub runs no script: a figure that has a picture or words beside its page shows those."""
+    for folder in ("MADE", "EXECUTED", "FOLDER"):
+        monkeypatch.setattr(make_notebooks, folder, tmp_path / folder)
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr(make_notebooks, "ROOT", tmp_path)
+    link = nbformat.v4.new_markdown_cell("[Top](../chapters/one.html#top)")
+    cell = nbformat.v4.new_code_cell("figure")
+    nbformat.write(nbformat.v4.new_notebook(cells=[link, cell]), tmp_path / "MADE" / "one.ipynb")
+    figure = {"text/html": "<script>live()</script>", "text/plain": "a figure"}
+    cell.outputs = [
+        nbformat.v4.new_output("display_data", figure),
+        nbformat.v4.new_output("display_data", {"text/html": "<b>1</b>"}),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=[link, cell]), tmp_path / "EXECUTED" / "one.ipynb")
+
+    monkeypatch.setattr("sys.argv", ["make_notebooks.py"])
+    make_notebooks.main()
+    without = nbformat.read(tmp_path / "FOLDER" / "one.ipynb", as_version=4)
+    assert without.cells[0].source == "[Top](../html/chapters/one.html#top)" and without.cells[1].outputs == []
+
+    monkeypatch.setattr("sys.argv", ["make_notebooks.py", "--outputs"])
+    make_notebooks.main()
+    given = nbformat.read(tmp_path / "FOLDER" / "one.ipynb", as_version=4).cells[1].outputs
+    assert [output.data for output in given] == [{"text/plain": "a figure"}, {"text/html": "<b>1</b>"}]
