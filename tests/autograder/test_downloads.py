@@ -120,7 +120,7 @@ def archive(path, members):
 
 def test_archives_are_opened(tmp_path):
     inner = tmp_path / "inner.zip"
-    archive(inner, {"work/x.ipynb": "{}", "__MACOSX/work/._x.ipynb": "", "./../y.ipynb": "{}", "data.bin": ""})
+    archive(inner, {"mine/x.ipynb": "{}", "__MACOSX/mine/._x.ipynb": "", "./../y.ipynb": "{}", "data.bin": ""})
     archive(
         tmp_path / "download.zip",
         {"Ada_1_assignsubmission_file/my.zip": inner.read_bytes(), "Ben_2_assignsubmission_file/x.ipynb": "{}"},
@@ -128,7 +128,7 @@ def test_archives_are_opened(tmp_path):
     found = find(tmp_path / "download.zip", "convolution", tmp_path / "unpacked")
     assert names(found) == {"Ada_1": ["x.ipynb", "y.ipynb"], "Ben_2": ["x.ipynb"]}
     assert all(path.is_relative_to(tmp_path / "unpacked") for path in tmp_path.rglob("*.ipynb"))
-    assert {file for file, _ in found.ignored} == {"my.zip: __MACOSX/work/._x.ipynb", "my.zip: data.bin"}
+    assert {file for file, _ in found.ignored} == {"my.zip: __MACOSX/mine/._x.ipynb", "my.zip: data.bin"}
     assert names(find(tmp_path / "download.zip", "convolution", tmp_path / "unpacked")) == names(found)
 
 

@@ -1,9 +1,7 @@
 """`python -m cnnbook predict`: the trained networks of the book, asked about pictures."""
 
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +9,9 @@ from PIL import Image
 
 from cnnbook import pretrained
 from cnnlib import data
+from tests.cnnlib.test_command_line_predict import predict as run_predict
 
-ROOT = Path(__file__).parents[2]
-
-
-def predict(folder, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "cnnbook", "predict", *map(str, arguments), "--engine", "numpy"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "60", "TERM": "dumb"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+predict = partial(run_predict, module="cnnbook")
 
 
 def test_five_guesses_for_a_photograph_and_a_folder(tmp_path):
