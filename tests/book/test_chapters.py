@@ -266,6 +266,18 @@ def test_the_build_ran_every_chapter_as_it_is_now(root: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_no_cell_makes_an_output_widget(root: Path) -> None:
+    """One that is cleared may stop its notebook for as long as a cell may run: see cnnbook/controls.py."""
+    makes = re.compile(r"\b(Output|interact|interactive|interact_manual|interactive_output)\(")
+    found = {
+        path.name: made
+        for path in (root / "chapters").glob("*.ipynb")
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "code" and (made := makes.findall(cell.source))
+    }
+    assert not found
+
+
 def test_nbval_runs_what_the_build_does_not(root: Path) -> None:
     """The releases: they are for students to fill in, so the book shows them as they are handed out."""
     off = {

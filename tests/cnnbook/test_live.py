@@ -234,4 +234,4 @@ def test_a_chapters_text_is_shown_as_in_the_book(lab, page):
     assert left == []
     expect(rendered.locator(".myst-admonition")).to_have_count(sum(text.count("{admonition}") for text in prose))
     hidden = sum(cell.metadata.get("jupyter", {}).get("source_hidden", False) for cell in cells)
-    expect(page.locator(".jp-Notebook .jp-CodeCell .jp-InputPlaceholder")).to_have_count(hidden)
+    expect(shown.locator(".jp-CodeCell .jp-InputPlaceholder")).to_have_count(hidden)
