@@ -14,9 +14,10 @@ from autograder.channel import Value
 from autograder.downloads import HandedIn
 from autograder.grading import Starved, grade
 from autograder.judge import received
+from autograder.limits import Clock, Ended, Limits, OutOfClock, SubmissionOver
 from autograder.result import State
-from autograder.sandbox import Clock, Ended, Limits, OutOfClock, Run, SubmissionOver
 from autograder.submission import UnreadableNotebook, read
+from autograder.watch import Run
 from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 from tests.autograder.test_batch import record
 
