@@ -22,12 +22,17 @@ class Hole:
         Sentences for the student, and the function (or table) that gives the answer of who thinks so.
     tolerance
         Largest difference allowed, relative to the largest number of the expected array.
+    numpy_only
+        The answer runs where NumPy is the only package: torch would answer it in a line, or differentiate for the
+        student. A case whose gradient is to be derived has thousands of numbers, so that a slope for each of them takes
+        longer than an exercise may.
     """
 
     answer: str
     cases: Callable[[Generator], Mapping[str, list[Any]]]
     misconceptions: Mapping[str, Any] = field(default_factory=dict)
     tolerance: float = 1e-5
+    numpy_only: bool = False
 
 
 def ask(answer: Any, arguments: list[Any]) -> Any:

@@ -102,9 +102,9 @@ def release(name: str, class_seed: int = 0) -> NotebookNode:
 def _for_dry_run(name: str, class_seed: int, shown: dict[str, str]) -> list[dict[str, Any]]:
     """Return what the students' dry run has to know, taken from what the release shows."""
     problem_set = _load(name, class_seed, shown)
-    answers = {grade_id: key.hole.answer for grade_id, key in answer_key(problem_set).items()}
+    holes = {grade_id: key.hole for grade_id, key in answer_key(problem_set).items()}
     checks = {grade_id: shown[exercise.check] for grade_id, exercise in problem_set.exercises.items()}
-    return dry_run.about(problem_set, answers, checks)
+    return dry_run.about(problem_set, holes, checks)
 
 
 @cache

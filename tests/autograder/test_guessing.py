@@ -20,7 +20,7 @@ MOST = 0.4  # of the points of an exercise that its best guess may earn, without
 def shown(right):
     """A right answer as something that can be counted."""
     parts = right if isinstance(right, tuple) else (right,)
-    return tuple(tuple(np.round(np.ravel(np.asarray(part, dtype=float)), 6)) for part in parts)
+    return tuple(np.round(np.asarray(part, dtype=float), 6).tobytes() for part in parts)
 
 
 def drawn(name):
