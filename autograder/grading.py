@@ -18,7 +18,7 @@ from autograder.problem_set import Given, ProblemSet, Written, answer_key
 from autograder.result import CaseResult, CodeResult, NotAnswered, Result, Undecided, Unread, WrittenResult
 from autograder.sandbox import Clock, Limits, OutOfClock, Run, Sandbox, SandboxError, SubmissionOver
 from autograder.submission import Submission, UnreadableNotebook, read
-from autograder.verdict import NoAnswer, Right, Wrong
+from autograder.verdict import NoAnswer, Verdict
 
 
 class Starved(Exception):
@@ -216,7 +216,7 @@ class _Trial:
                 remarks=list(answer.remarks) if answer else [],
             )
 
-    def _verdict(self, grade_id: str, number: int, question: Question) -> Right | Wrong | NoAnswer:
+    def _verdict(self, grade_id: str, number: int, question: Question) -> Verdict:
         match self.values.get((grade_id, number)):
             case channel.Value(value=value):
                 return judge(value, question.right, question.arguments, self._hole(grade_id))
@@ -225,7 +225,7 @@ class _Trial:
             case None:
                 return NoAnswer(_sentence(self.failed.get(grade_id, "no answer came back")))
 
-    def _hint(self, grade_id: str, verdict: Right | Wrong | NoAnswer) -> Right | Wrong | NoAnswer:
+    def _hint(self, grade_id: str, verdict: Verdict) -> Verdict:
         """Put a message of Python's into the words of the course where a student may not know what it means."""
         if not isinstance(verdict, NoAnswer):
             return verdict
