@@ -45,15 +45,26 @@ def page(name: str) -> Path:
     return FOLDER.parent / "chapters" / f"homework-{name}.ipynb"
 
 
+def variant(name: str, class_seed: int) -> dict[str, Any]:
+    """Return what a class seed draws, one choice of each of a problem set's variants."""
+    about, _ = _read(name)
+    # one generator a choice: another choice added later leaves the earlier ones as they were
+    return {
+        key: random.Random(f"{name} {key} {class_seed}").choice(choices)
+        for key, choices in about.get("variants", {}).items()
+    }
+
+
+def _read(name: str) -> tuple[dict[str, Any], str]:
+    """Return a source's front matter and its body."""
+    header, body = re.fullmatch(r"---\n(.*?)---\n(.*)", text(name), re.DOTALL).groups()
+    return yaml.safe_load(header), body
+
+
 def solution(name: str, class_seed: int = 0) -> NotebookNode:
     """Return the instructor's notebook, with solutions and hidden regions, in the variant that the seed draws."""
-    header, body = re.fullmatch(r"---\n(.*?)---\n(.*)", text(name), re.DOTALL).groups()
-    about = yaml.safe_load(header)
-    # one generator a choice: another choice added later leaves the earlier ones as they were
-    draw = {
-        key: random.Random(f"{name} {key} {class_seed}").choice(choices)
-        for key, choices in about.pop("variants", {}).items()
-    }
+    about, body = _read(name)
+    about.pop("variants", None)
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),  # for the parts that all sets share
         variable_start_string="<<",
@@ -62,7 +73,7 @@ def solution(name: str, class_seed: int = 0) -> NotebookNode:
         block_end_string="%>",
         undefined=jinja2.StrictUndefined,
     )
-    body = template.from_string(body).render(draw, set_name=name)
+    body = template.from_string(body).render(variant(name, class_seed), set_name=name)
     notebook = jupytext.reads(f"---\n{yaml.safe_dump(about)}---\n{body}", fmt="md:myst")
     notebook.metadata = nbformat.from_dict(
         {

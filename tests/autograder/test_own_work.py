@@ -55,7 +55,7 @@ BY_AUTOGRAD = {
     pooled(x, k, s, p).backward(torch.tensor(dy))
     return x.grad
 """,
-    "of jax": "import jax" + HEAD + "    return jax.grad(lambda x: x.sum())(x)\n",
+    "of jax": "import jax\n" + HEAD + "    return jax.grad(lambda x: x.sum())(x)\n",
 }  # fmt: skip
 
 
