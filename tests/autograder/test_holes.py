@@ -11,7 +11,7 @@ from autograder.problem_set import answer_key
 from autograder.result import CodeResult
 from autograder.runner import as_array, encode
 from autograder.sections import cite
-from autograder.verdict import Mistaken, Right, Wrong
+from autograder.verdict import Mistaken, Right, Wrong, words
 from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
 HOLES = [(name, grade_id) for name in source.names() for grade_id in source.load(name).exercises]
@@ -56,8 +56,8 @@ def test_a_mistake_is_named(name, grade_id, mistake):
 def test_what_is_said_of_a_mistake_reads_as_a_sentence(name, grade_id, class_seed):
     for mistake in answer_key(source.load(name, class_seed))[grade_id].hole.misconceptions:
         assert cite(mistake.read)
-        for words in (mistake.clause, mistake.mistake, mistake.right):
-            assert words and not words.endswith(".") and "$" not in words and "<" not in words, words
+        for text in (mistake.clause, mistake.mistake, mistake.right):
+            assert text and not text.endswith(".") and "$" not in text and "<" not in text, text
         assert mistake.mistake != mistake.right
 
 
@@ -98,7 +98,7 @@ def test_nothing_lazy_passes_a_single_case(name, grade_id):
         lazy += [argument for argument in question.arguments if isinstance(argument, np.ndarray)]
         for answer in lazy:
             verdict = judge(encode(answer), right, question.arguments, hole)
-            assert isinstance(verdict, Wrong) and verdict.why, (question.title, answer)
+            assert isinstance(verdict, Wrong | Mistaken) and words(verdict), (question.title, answer)
 
 
 @pytest.mark.parametrize("path", ANSWER_FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")

@@ -21,7 +21,7 @@ from autograder.problem_set import answer_key
 from autograder.result import Awarded, CodeResult, Result, State, Undecided, WrittenResult
 from autograder.runner import as_array, encode
 from autograder.sandbox import Ended, Run
-from autograder.verdict import NoAnswer, Right, Wrong
+from autograder.verdict import Mistaken, NoAnswer, Right, Wrong
 from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
 SET = "training"  # the set that has a written question too
@@ -178,7 +178,7 @@ def test_no_line_of_the_channel_is_worth_a_point(handed_in, earned, forged, data
 def test_no_value_but_the_reference_is_right(case, value):
     question = ASKED[case[0]][case[1]]
     hole = answer_key(source.load(SET))[case[0]].hole
-    assert isinstance(judge(value, question.right, question.arguments, hole), Wrong)
+    assert isinstance(judge(value, question.right, question.arguments, hole), Wrong | Mistaken)
     assert judge(json.loads(sent(*case))["value"], question.right, question.arguments, hole) == Right()
 
 
