@@ -75,7 +75,7 @@ def test_the_page_says_mistake_right_and_what_to_read(graded):
     page = feedback.render(graded(answers | {"smooth": curve}, set_name="training"), "Training")
     said = "Mistake: beta and 1 - beta are exchanged. Right: beta is the share that is kept. Read: “A rate for each "
     assert said in page.replace("<strong>", "").replace("</strong>", "")
-    assert "Graded by machine: 12 of 16 points. A person gives the other 4." in page
+    assert "Graded by machine: 6 of 8 points. A person gives the other 4." in page
 
 
 @pytest.mark.parametrize(("name", "grade_id"), HOLES)
