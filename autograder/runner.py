@@ -27,7 +27,7 @@ REAL = 1e-9  # an imaginary part below this share of the largest number is round
 
 def numpy_rule(why: str) -> str:
     """Return what a student has to know whose answer, of an exercise in NumPy alone, failed like this."""
-    if "No module named" in why or "sys.modules" in why:
+    if any(said in why for said in ("No module named", "sys.modules", "name 'torch' is not defined")):
         return ". Here NumPy is the only package: no library answers for you, write it out in NumPy"
     if "took too long" in why or "processor time" in why:
         return ". A slope for every number takes too long here: derive the formula, and compute that once"

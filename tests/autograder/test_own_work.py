@@ -2,7 +2,7 @@
 
 import pytest
 
-from autograder import source
+from autograder import dry_run, source
 from autograder.grading import grade, questions
 from autograder.problem_set import answer_key
 from autograder.result import CodeResult
@@ -204,3 +204,11 @@ def test_a_forward_pass_in_torch_is_missing_where_numpy_is_alone_and_that_is_sai
     needs = "def circular_conv2d_backward_input(dy, *a):\n    return circular_conv2d(dy)"
     said = verdicts(graded({"forward": answers["forward"], "input-gradient": needs}), "input-gradient")
     assert all("NumPy is the only package" in verdict.why for verdict in said), said
+
+
+def test_the_dry_run_says_so_too(hand_in):
+    torch_forward = typed_answers(ANSWERS / "convolution" / "tensors.txt")["forward"]
+    answers = RIGHT | {"lp-backward": BY_AUTOGRAD["backward"], "forward": torch_forward}
+    said = {each.title[0]: each for each in dry_run.dry_run(hand_in(answers))}
+    assert said["6"].fails and "NumPy is the only package" in said["6"].words
+    assert not said["2"].fails and not said["3"].fails and "its check needs circular_conv2d" in said["3"].words
