@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder import runner
+from autograder.hole import Hole
 from autograder.problem_set import Exercise, Given, ProblemSet, Written, answer_key
 from autograder.submission import Submission, UnreadableNotebook, read
 
@@ -47,6 +48,14 @@ class NoDryRun(ValueError):
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """What the cell of an answer or its check ran into; `fails`: the grader would run into it too."""
+
+    words: str
+    fails: bool = True
+
+
+@dataclass(frozen=True)
 class Said:
     """What the dry run says of one exercise."""
 
@@ -55,17 +64,18 @@ class Said:
     words: str
 
 
-def about(problem_set: ProblemSet, answers: dict[str, str], checks: dict[str, str]) -> list[dict[str, Any]]:
+def about(problem_set: ProblemSet, holes: dict[str, Hole], checks: dict[str, str]) -> list[dict[str, Any]]:
     """Return what a release carries for its dry run: nothing that its cells do not show.
 
-    `answers` and `checks` give, by grade id, the name that an exercise asks for and the visible part of its check.
+    `holes` and `checks` give, by grade id, what an exercise asks for and the visible part of its check.
     """
     cells = []
     for cell in problem_set.cells:
         if isinstance(cell, Given):
             cells.append({"grade_id": cell.grade_id, "given": cell.source})
         elif isinstance(cell, Exercise):
-            told = {"answer": answers[cell.grade_id], "stub": cell.stub, "check": checks[cell.grade_id]}
+            told = {"answer": holes[cell.grade_id].answer, "stub": cell.stub, "check": checks[cell.grade_id]}
+            told["numpy_only"] = holes[cell.grade_id].numpy_only
             cells.append({"grade_id": cell.grade_id, "title": cell.title, **told})
         else:
             cells.append({"grade_id": cell.grade_id, "title": cell.title, "stub": cell.stub})
@@ -84,7 +94,8 @@ def released(path: Path) -> tuple[ProblemSet, dict[str, str]]:
                 cells.append(Given(grade_id, cell["given"]))
             elif "check" in cell:
                 answer = cell["answer"]
-                hidden = f"from autograder.hole import Hole\nhole = Hole({answer!r}, cases=dict)"
+                numpy_only = bool(cell.get("numpy_only"))
+                hidden = f"from autograder.hole import Hole\nhole = Hole({answer!r}, dict, numpy_only={numpy_only})"
                 cells.append(Exercise(grade_id, f"check-{grade_id}", title, 0, f"{answer} = None", stub, hidden))
                 checks[grade_id] = cell["check"]
             else:
@@ -111,43 +122,68 @@ def dry_run(path: Path, release: Path | None = None) -> list[Said]:
     for grade_id, exercise in problem_set.exercises.items():
         remarks = "".join(f"; {remark}" for remark in submission.answers[grade_id].remarks
                           ) if grade_id in submission.answers else ""  # fmt: skip
-        why = submission.unanswered.get(grade_id) or failed.get(grade_id)
-        said.append(Said(exercise.title, why is not None, (why or "runs, and its check passes") + remarks))
+        trouble = failed.get(grade_id, Trouble("runs, and its check passes", fails=False))
+        if grade_id in submission.unanswered:
+            trouble = Trouble(submission.unanswered[grade_id])
+        said.append(Said(exercise.title, trouble.fails, trouble.words + remarks))
     for grade_id, question in problem_set.written.items():
         written = grade_id in submission.written
         said.append(Said(question.title, not written, "a person will read it" if written else "not answered"))
     return said
 
 
-def _failures(problem_set: ProblemSet, submission: Submission, checks: dict[str, str]) -> dict[str, str]:
+def _failures(problem_set: ProblemSet, submission: Submission, checks: dict[str, str]) -> dict[str, Trouble]:
     """Return why exercises would fail, by grade id: what their cells, or else their checks, ran into."""
-    failed: dict[str, str] = {}
+    key, failed = answer_key(problem_set), {}
+    for numpy_only in (False, True):
+        asked = [grade_id for grade_id in submission.answers if key[grade_id].hole.numpy_only is numpy_only]
+        if asked:
+            failed |= _failures_of(asked, problem_set, submission, checks, numpy_only)
+    return failed
+
+
+def _failures_of(
+    asked: list[str], problem_set: ProblemSet, submission: Submission, checks: dict[str, str], numpy_only: bool
+) -> dict[str, Trouble]:
+    """Return the troubles of the exercises `asked`, which run together: with torch, or in NumPy alone."""
+    failed: dict[str, Trouble] = {}
     cells = [{"grade_id": each.statement, "source": each.statement} for each in submission.imports]
     for cell in problem_set.cells:
         if isinstance(cell, Given):
             cells.append({"grade_id": cell.grade_id, "source": cell.source})
         elif cell.grade_id in submission.answers:
             cells.append({"grade_id": cell.grade_id, "source": submission.answers[cell.grade_id].source})
-    answers = [key.hole.answer for key in answer_key(problem_set).values()]
-    for grade_id in submission.answers:
+    key = answer_key(problem_set)
+    answers = [each.hole.answer for each in key.values()]
+    for grade_id in asked:
         check = "import sys" + CHECK.format(source=checks[grade_id], answers=answers)
         cells.append({"grade_id": f"check-{grade_id}", "source": check})
     while cells:
-        records, ended = _run(cells)
+        records, ended = _run(cells, numpy_only)
         for record in records:
             if record["step"] == "failed":
-                failed.setdefault(record["exercise"].removeprefix("check-"), _hint(record["error"], submission))
+                about = record["exercise"]
+                why = _hint(record["error"], submission)
+                why += runner.numpy_rule(why) if numpy_only else ""
+                trouble = Trouble(why)
+                lacks = re.match(r"NameError: name '(\w+)' is not defined", record["error"])
+                broken = {key[each].hole.answer for each in failed.keys() & key.keys() - {about.removeprefix("check-")}}
+                if about.startswith("check-") and lacks and lacks[1] in broken:  # another answer, which the check calls
+                    words = f"runs; its check needs {lacks[1]}, which does not run here: run the check in the notebook"
+                    trouble = Trouble(words, fails=False)
+                failed.setdefault(about.removeprefix("check-"), trouble)
         if ended is None:
             break
         reached = records[-1]["exercise"] if records else cells[0]["grade_id"]
-        failed.setdefault(reached.removeprefix("check-"), ended)  # and the others run without it
+        failed.setdefault(reached.removeprefix("check-"), Trouble(ended))  # and the others run without it
         cells = [cell for cell in cells if cell["grade_id"] not in (reached, f"check-{reached}")]
-    return {grade_id: why for grade_id, why in failed.items() if grade_id in submission.answers}
+    return {grade_id: why for grade_id, why in failed.items() if grade_id in asked}
 
 
-def _run(cells: list[dict[str, str]]) -> tuple[list[dict[str, Any]], str | None]:
+def _run(cells: list[dict[str, str]], numpy_only: bool) -> tuple[list[dict[str, Any]], str | None]:
     """Run cells one after the other in a process of their own; return its records, and why it ended early if it did."""
     job = {"cells": [{"answer": "", "cases": [], **cell} for cell in cells], "seconds": SECONDS, "processes": 0}
+    job["withheld"] = runner.WITHHELD if numpy_only else ()
     with tempfile.TemporaryDirectory() as folder:
         told, ended = Path(folder, "told"), None
         try:

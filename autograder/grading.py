@@ -12,14 +12,14 @@ import numpy as np
 
 from autograder import channel, runner
 from autograder.downloads import plain
-from autograder.hole import ask
+from autograder.hole import Hole, ask
 from autograder.judge import has_parts, judge
 from autograder.limits import Clock, Limits, OutOfClock, SubmissionOver
 from autograder.problem_set import Given, ProblemSet, Written, answer_key
 from autograder.result import CaseResult, CodeResult, NotAnswered, Result, Undecided, Unread, WrittenResult
 from autograder.sandbox import Sandbox, SandboxError
 from autograder.submission import Submission, UnreadableNotebook, read
-from autograder.verdict import NoAnswer, Right, Wrong
+from autograder.verdict import NoAnswer, Verdict
 from autograder.watch import Run
 
 
@@ -102,21 +102,36 @@ class _Trial:
 
     def __init__(self, problem_set: ProblemSet, submission: Submission, asked: dict[str, list[Question]]) -> None:
         self.problem_set, self.submission, self.asked = problem_set, submission, asked
+        self.numpy_only = False  # of the box that runs now
         self.defined = set(submission.answers)  # exercises whose cell is run
-        self.called = set(submission.answers)  # exercises that are asked for answers
+        self.called: set[str] = set()  # exercises that are asked for answers
         self.failed = dict(submission.unanswered)  # why an exercise gave no more answers
         self.values: dict[tuple[str, int], channel.Value | channel.Raised] = {}
         self.imports = {each.statement: each.name for each in submission.imports}  # run before everything else
-        self.not_imported: dict[str, str] = {}  # names, and why they are not there
+        # names, and why they are not there: in the box with torch, and in the one without
+        self.not_imported: dict[bool, dict[str, str]] = {False: {}, True: {}}
+        self.not_defined: dict[bool, dict[str, str]] = {False: {}, True: {}}
 
     def run(self, sandbox: Sandbox, limits: Limits, alone: bool) -> str:
-        """Collect all values; return what was printed.
+        """Collect all values, of exercises in NumPy alone from a box of their own; return what was printed.
 
         Raises SandboxError if what is given to everybody does not run, Starved if the machine is to blame.
         """
         printed, clock = "", Clock()
+        for self.numpy_only in (False, True):
+            self.called = {each for each in self.submission.answers if self._hole(each).numpy_only is self.numpy_only}
+            self.called -= self.failed.keys()
+            printed = "".join((printed, self._run(sandbox, limits, alone, clock)))
+        return printed[: limits.shown]
+
+    def _hole(self, grade_id: str) -> Hole:
+        return answer_key(self.problem_set)[grade_id].hole
+
+    def _run(self, sandbox: Sandbox, limits: Limits, alone: bool, clock: Clock) -> str:
+        """Collect the values of the exercises that are called, as often as one of them ends the process."""
+        printed = ""
         while self.called:
-            run = sandbox.run(self._cells(), limits, clock)
+            run = sandbox.run(self._cells(), limits, clock, numpy_only=self.numpy_only)
             printed = printed or run.printed
             reached = self._collect(run)
             if run.ended is None:
@@ -132,7 +147,7 @@ class _Trial:
                     self.defined.remove(reached.exercise)
                 self.called.discard(reached.exercise)
             elif self.imports:  # one of them ended the process: the answers may do without
-                self.not_imported |= dict.fromkeys(self.imports.values(), why)
+                self.not_imported[self.numpy_only] |= dict.fromkeys(self.imports.values(), why)
                 self.imports = {}
             else:
                 self._needs_a_box(sandbox, limits)
@@ -140,14 +155,14 @@ class _Trial:
         return printed
 
     def _give_up(self, why: str) -> None:
-        for exercise in self.called:
+        for exercise in self.submission.answers:  # those of the other box too
             self.failed.setdefault(exercise, why)
         self.called = set()
 
     def _needs_a_box(self, sandbox: Sandbox, limits: Limits) -> None:
         """Run what is given without the answers. Raises SandboxError if that fails too: no student is to blame."""
         self.defined = set()
-        bare = sandbox.run(self._cells(), limits)
+        bare = sandbox.run(self._cells(), limits, numpy_only=self.numpy_only)
         if bare.ended is not None:
             raise SandboxError(f"the sandbox fails without the answers too: {bare.ended.why}")
 
@@ -161,7 +176,7 @@ class _Trial:
             elif cell.grade_id in self.defined:
                 about = {
                     "source": self.submission.answers[cell.grade_id].source,
-                    "answer": answer_key(self.problem_set)[cell.grade_id].hole.answer,
+                    "answer": self._hole(cell.grade_id).answer,
                     "cases": [
                         {"arguments": [runner.encode(a) for a in q.arguments], "parts": has_parts(q.right)}
                         for q in (self.asked[cell.grade_id] if cell.grade_id in self.called else ())
@@ -177,13 +192,15 @@ class _Trial:
         reached = None
         for record in run.records:
             if isinstance(record, channel.Failed) and record.exercise in self.imports:
-                self.not_imported[self.imports[record.exercise]] = record.error
+                self.not_imported[self.numpy_only][self.imports[record.exercise]] = record.error
             if isinstance(record, channel.End) or record.exercise not in self.defined:
                 continue
             reached = record
             if isinstance(record, channel.Failed):
-                self.failed.setdefault(record.exercise, record.error)
-                self.called.discard(record.exercise)
+                self.not_defined[self.numpy_only][self._hole(record.exercise).answer] = record.error
+                if record.exercise in self.called:
+                    self.failed.setdefault(record.exercise, record.error)
+                    self.called.discard(record.exercise)
             elif isinstance(record, channel.Value | channel.Raised) and record.exercise in self.called:
                 self.values.setdefault((record.exercise, record.case), record)  # a case that nobody asked is not read
         return reached
@@ -195,29 +212,32 @@ class _Trial:
             yield CodeResult(
                 *(grade_id, exercise.title, exercise.points),
                 cases=[
-                    CaseResult(question.title, self._hint(self._verdict(grade_id, number, question)))
+                    CaseResult(question.title, self._hint(grade_id, self._verdict(grade_id, number, question)))
                     for number, question in enumerate(self.asked[grade_id])
                 ],
                 remarks=list(answer.remarks) if answer else [],
             )
 
-    def _verdict(self, grade_id: str, number: int, question: Question) -> Right | Wrong | NoAnswer:
+    def _verdict(self, grade_id: str, number: int, question: Question) -> Verdict:
         match self.values.get((grade_id, number)):
             case channel.Value(value=value):
-                return judge(value, question.right, question.arguments, answer_key(self.problem_set)[grade_id].hole)
+                return judge(value, question.right, question.arguments, self._hole(grade_id))
             case channel.Raised(error=error):
                 return NoAnswer(_sentence(error))
             case None:
                 return NoAnswer(_sentence(self.failed.get(grade_id, "no answer came back")))
 
-    def _hint(self, verdict: Right | Wrong | NoAnswer) -> Right | Wrong | NoAnswer:
+    def _hint(self, grade_id: str, verdict: Verdict) -> Verdict:
         """Put a message of Python's into the words of the course where a student may not know what it means."""
         if not isinstance(verdict, NoAnswer):
             return verdict
         why = verdict.why
+        numpy_only = self._hole(grade_id).numpy_only
         missing = re.match(r"NameError: name '(\w+)' is not defined", why)
-        if missing and missing[1] in self.not_imported:
-            why += f". Another cell imports it, which failed: {_sentence(self.not_imported[missing[1]])}"
+        if missing and missing[1] in self.not_imported[numpy_only]:
+            why += f". Another cell imports it, which failed: {_sentence(self.not_imported[numpy_only][missing[1]])}"
+        elif missing and missing[1] in self.not_defined[numpy_only]:
+            why += f". The cell that defines it failed: {_sentence(self.not_defined[numpy_only][missing[1]])}"
         elif missing and missing[1] in self.submission.defines:
             why += ". Another cell of the notebook defines it: helpers belong in the answer cell"
         if why.startswith("NotImplementedError"):
@@ -226,7 +246,7 @@ class _Trial:
             why += ". Answers are graded without cnnlib: write it out"
         elif why.startswith("PermissionError: [Errno 1] "):
             why += ". The sandbox refuses what no answer needs"
-        return replace(verdict, why=why)
+        return replace(verdict, why=why + (runner.numpy_rule(why) if numpy_only else ""))
 
 
 def _written(problem_set: ProblemSet, submission: Submission) -> Iterable[WrittenResult]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from autograder.hole import Hole, ask
 from autograder.runner import LARGEST_ARRAY
-from autograder.verdict import Right, Wrong
+from autograder.sections import cite
+from autograder.verdict import Mistaken, Right, Wrong
 
 FEW = 4  # numbers in a row of a table
 FLOATS = {"f2", "f4", "f8"}
@@ -21,18 +22,18 @@ class WrongAnswer(ValueError):
     """Why an answer is not the right one, in words for the student."""
 
 
-def judge(value: Any, right: Any, arguments: list[Any], hole: Hole) -> Right | Wrong:
-    """Compare one answer, as the runner wrote it, with the right one; name the misconception where one fits."""
+def judge(value: Any, right: Any, arguments: list[Any], hole: Hole) -> Right | Wrong | Mistaken:
+    """Compare one answer, as the runner wrote it, with the right one; name the mistake where one gives its numbers."""
     try:
         answer = _parts(value, len(right)) if has_parts(right) else _one(value, np.shape(right))
     except WrongAnswer as error:
         return Wrong(str(error))
     if same(answer, right, hole.tolerance):
         return Right()
-    for sentence, wrong in hole.misconceptions.items():
+    for mistake, wrong in hole.misconceptions.items():
         thought = ask(wrong, arguments)
         if not same(thought, right, hole.tolerance) and same(answer, thought, hole.tolerance):
-            return Wrong(f"{sentence} (your numbers are exactly what that mistake gives)")
+            return Mistaken(mistake.mistake, mistake.right, cite(mistake.read))
     return Wrong(difference(answer, right, arguments, hole.tolerance))
 
 

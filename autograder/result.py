@@ -160,6 +160,14 @@ class Result:
         return round(sum(exercise.earned for exercise in self.judged), 4)
 
     @property
+    def by_machine(self) -> tuple[float, float] | None:
+        """Points that the grader gave, and those that it could give; None where a person gives none, or all."""
+        code = [exercise for exercise in self.exercises if isinstance(exercise, CodeResult)]
+        if len(code) == len(self.exercises):
+            return None
+        return round(sum(exercise.earned for exercise in code), 4), sum(exercise.points for exercise in code)
+
+    @property
     def state(self) -> State:
         """Where the submission ends."""
         if self.score is None:

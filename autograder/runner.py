@@ -21,7 +21,17 @@ from typing import Any
 import numpy as np
 
 LARGEST_ARRAY = 1_000_000
+WITHHELD = ("torch", "functorch", "torchgen")  # from an answer in NumPy alone, where no box hides all packages
 REAL = 1e-9  # an imaginary part below this share of the largest number is rounding
+
+
+def numpy_rule(why: str) -> str:
+    """Return what a student has to know whose answer, of an exercise in NumPy alone, failed like this."""
+    if any(said in why for said in ("No module named", "sys.modules", "name 'torch' is not defined")):
+        return ". Here NumPy is the only package: no library answers for you, write it out in NumPy"
+    if "took too long" in why or "processor time" in why:
+        return ". A slope for every number takes too long here: derive the formula, and compute that once"
+    return ""
 
 
 class OutOfTime(BaseException):
@@ -173,6 +183,7 @@ def main(channel: int) -> None:
     """Read the job from standard input and write one JSON line a step to the file descriptor `channel`."""
     job = json.load(sys.stdin.buffer)
     results = os.fdopen(channel, "w")
+    sys.modules |= dict.fromkeys(job["withheld"])  # whoever imports one of them finds none
     if job["processes"]:
         import resource  # which Windows lacks: a student's dry run sets no limit
 

@@ -15,12 +15,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from autograder import refused
 from autograder.channel import Failed
 from autograder.control_group import control_group
 from autograder.control_group import parent as control_group_parent
 from autograder.limits import Clock, Ended, Limits
 from autograder.processes import Meter, end_box, kill
+from autograder.runner import WITHHELD
 from autograder.watch import Run, watch
 
 RUNNER = Path(__file__).with_name("runner.py")
@@ -43,15 +46,18 @@ class Sandbox:
     boxed: bool = True  # False: no bubblewrap, no filter, and a run's processes count among the grader's own
     groups: Path | None = None  # where a control group can be made for each run
 
-    def run(self, cells: list[dict[str, Any]], limits: Limits, clock: Clock | None = None) -> Run:
+    def run(
+        self, cells: list[dict[str, Any]], limits: Limits, clock: Clock | None = None, numpy_only: bool = False
+    ) -> Run:
         """Run cells and their cases to the end or to a limit. The process and all its children are gone afterwards.
 
-        `clock` is the submission's, where this is not its first run.
+        `clock` is the submission's, where this is not its first run. With `numpy_only` NumPy is the only package.
         """
         job = {
             "cells": cells,
             "seconds": limits.seconds,
             "processes": limits.processes if self.boxed else None,
+            "withheld": [] if self.boxed or not numpy_only else list(WITHHELD),
         }
         with ExitStack() as stack:
             stdin = _sealed("job", json.dumps(job).encode(), stack)
@@ -60,6 +66,7 @@ class Sandbox:
                 first, first_end = _pipe(stack)
                 passed += [_sealed("seccomp", refused.program(), stack), first_end]
                 options = ["--seccomp", str(passed[0]), "--info-fd", str(first_end)]
+                options += _numpy_alone() if numpy_only else []
             group = stack.enter_context(control_group(self.groups, limits.memory)) if self.groups else None
             results, results_end = _pipe(stack)
             printed, printed_end = _pipe(stack)
@@ -164,6 +171,22 @@ def _mounts(limits: Limits) -> list[str]:
     return [*mounts, "--ro-bind", str(RUNNER), *"/runner.py --chdir /tmp --remount-ro /dev --remount-ro /".split()]
 
 
+@cache
+def _numpy_alone() -> list[str]:
+    """Hide every folder of packages that the box shows, the system's own too, and show NumPy again."""
+    roots = {Path("/usr"), Path("/usr/local"), *_shown()}
+    found = {path for root in roots for path in root.glob("lib*/python3*/*-packages") if path.is_dir()}
+    numpy = Path(np.__file__).resolve().parent
+    mounts = []
+    for folder in sorted(found, key=lambda path: len(path.parts)):
+        mounts += ["--perms", "0755", "--tmpfs", str(folder)]
+        if numpy.parent == folder.resolve():
+            for part in (numpy, numpy.with_name("numpy.libs")):
+                mounts += ["--perms", "0755", "--dir", str(folder / part.name)]
+                mounts += ["--ro-bind-try", str(part), str(folder / part.name)]
+    return mounts + [word for folder in sorted(found) for word in ("--remount-ro", str(folder))]
+
+
 def _as_another_user(limits: Limits, options: list[str]) -> list[str]:
     """Root's box: the student's code runs as a user that exists nowhere, and its processes are counted."""
     user = str(FIRST_UID + threading.get_native_id())
@@ -263,7 +286,7 @@ def find_sandbox(unsafe: bool = False) -> Sandbox:
 
 @cache
 def open_sandbox(unsafe: bool = False) -> Sandbox:
-    """Return a sandbox that works here and in which answers can use torch.
+    """Return a sandbox that works here, in which answers can use torch, or NumPy alone.
 
     Raises SandboxError, with the reason, where there is none. Once a run of the grader is enough: its workers on the
     same machine take `find_sandbox`.
@@ -278,4 +301,10 @@ def open_sandbox(unsafe: bool = False) -> Sandbox:
             f"answers can't use torch: `import torch` in the sandbox says: {why}. "
             f"Every answer that imports it would get 0; repair the installation in {sys.prefix} first"
         )
+    alone = "import numpy, importlib.util\nassert importlib.util.find_spec('torch') is None, 'torch is there'"
+    run = box.run([trial | {"source": alone}], Limits(seconds=60), numpy_only=True)
+    failed = [record.error for record in run.records if isinstance(record, Failed)]
+    if run.ended is not None or (failed and box.boxed):
+        why = "; ".join([*failed, *([run.ended.why] if run.ended is not None else []), run.printed.strip()[:300]])
+        raise SandboxError(f"answers can't be run with NumPy as the only package: {why}")
     return box

@@ -45,15 +45,26 @@ def page(name: str) -> Path:
     return FOLDER.parent / "chapters" / f"homework-{name}.ipynb"
 
 
+def variant(name: str, class_seed: int) -> dict[str, Any]:
+    """Return what a class seed draws, one choice of each of a problem set's variants."""
+    about, _ = _read(name)
+    # one generator a choice: another choice added later leaves the earlier ones as they were
+    return {
+        key: random.Random(f"{name} {key} {class_seed}").choice(choices)
+        for key, choices in about.get("variants", {}).items()
+    }
+
+
+def _read(name: str) -> tuple[dict[str, Any], str]:
+    """Return a source's front matter and its body."""
+    header, body = re.fullmatch(r"---\n(.*?)---\n(.*)", text(name), re.DOTALL).groups()
+    return yaml.safe_load(header), body
+
+
 def solution(name: str, class_seed: int = 0) -> NotebookNode:
     """Return the instructor's notebook, with solutions and hidden regions, in the variant that the seed draws."""
-    header, body = re.fullmatch(r"---\n(.*?)---\n(.*)", text(name), re.DOTALL).groups()
-    about = yaml.safe_load(header)
-    # one generator a choice: another choice added later leaves the earlier ones as they were
-    draw = {
-        key: random.Random(f"{name} {key} {class_seed}").choice(choices)
-        for key, choices in about.pop("variants", {}).items()
-    }
+    about, body = _read(name)
+    about.pop("variants", None)
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),  # for the parts that all sets share
         variable_start_string="<<",
@@ -62,7 +73,7 @@ def solution(name: str, class_seed: int = 0) -> NotebookNode:
         block_end_string="%>",
         undefined=jinja2.StrictUndefined,
     )
-    body = template.from_string(body).render(draw, set_name=name)
+    body = template.from_string(body).render(variant(name, class_seed), set_name=name)
     notebook = jupytext.reads(f"---\n{yaml.safe_dump(about)}---\n{body}", fmt="md:myst")
     notebook.metadata = nbformat.from_dict(
         {
@@ -102,9 +113,9 @@ def release(name: str, class_seed: int = 0) -> NotebookNode:
 def _for_dry_run(name: str, class_seed: int, shown: dict[str, str]) -> list[dict[str, Any]]:
     """Return what the students' dry run has to know, taken from what the release shows."""
     problem_set = _load(name, class_seed, shown)
-    answers = {grade_id: key.hole.answer for grade_id, key in answer_key(problem_set).items()}
+    holes = {grade_id: key.hole for grade_id, key in answer_key(problem_set).items()}
     checks = {grade_id: shown[exercise.check] for grade_id, exercise in problem_set.exercises.items()}
-    return dry_run.about(problem_set, answers, checks)
+    return dry_run.about(problem_set, holes, checks)
 
 
 @cache

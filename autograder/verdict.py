@@ -22,6 +22,16 @@ class Wrong:
 
 
 @dataclass(frozen=True)
+class Mistaken:
+    """The answer is what a known mistake gives: the mistake, what is right, and which section of the book says why."""
+
+    mistake: str
+    right: str
+    read: str
+    kind: Literal["mistake"] = "mistake"
+
+
+@dataclass(frozen=True)
 class NoAnswer:
     """Nothing came back that could be compared; `why` is for the student."""
 
@@ -29,9 +39,15 @@ class NoAnswer:
     kind: Literal["no answer"] = "no answer"
 
 
-Verdict = Annotated[Right | Wrong | NoAnswer, Field(discriminator="kind")]
+Verdict = Annotated[Right | Wrong | Mistaken | NoAnswer, Field(discriminator="kind")]
 
 
-def words(verdict: Right | Wrong | NoAnswer) -> str:
+def words(verdict: Right | Wrong | Mistaken | NoAnswer) -> str:
     """Return a verdict as a student reads it."""
-    return "right" if isinstance(verdict, Right) else verdict.why
+    match verdict:
+        case Right():
+            return "right"
+        case Mistaken(mistake, right, read):
+            return f"Mistake: {mistake}. Right: {right}. Read: {read}"
+        case Wrong(why) | NoAnswer(why):
+            return why

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from autograder.hole import Hole, ask
+from autograder.hole import Hole, Mistake, ask
 from autograder.judge import judge
 from autograder.runner import encode
-from autograder.verdict import Right, Wrong
+from autograder.sections import cite
+from autograder.verdict import Mistaken, Right
 from cnnbook.figures import live_figure, picture
 from cnnbook.figures.live_figure import LiveFigure
 from cnnlib import cost, init, layers
@@ -25,6 +26,7 @@ LAYERS = ("AdaptiveAvgPool2d", "Conv2d", "Elementwise", "Flatten", "Linear")
 # what the modules that the examples would stand in import
 GIVEN = {
     "Hole": Hole,
+    "Mistake": Mistake,
     "LiveFigure": LiveFigure,
     "Sequential": Sequential,
     "check_arrays": check_arrays,
@@ -99,9 +101,9 @@ def test_the_exercise_knows_right_from_wrong(names: dict[str, Any]) -> None:
         dy, x = arguments
         right = dy * (x > 0)
         assert isinstance(judge(encode(right), right, arguments, hole), Right)
-        for sentence, wrong in hole.misconceptions.items():
+        for mistake, wrong in hole.misconceptions.items():
             verdict = judge(encode(ask(wrong, arguments)), right, arguments, hole)
-            assert isinstance(verdict, Wrong) and verdict.why.startswith(sentence)
+            assert verdict == Mistaken(mistake.mistake, mistake.right, cite(mistake.read))
 
 
 def test_the_chapter_has_the_headings_that_a_chapter_has() -> None:

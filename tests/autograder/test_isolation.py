@@ -6,7 +6,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from autograder import channel, runner, sandbox, watch
+from autograder import channel, runner, sandbox, source, watch
 from autograder.__main__ import app
 from autograder.judge import received
 from autograder.limits import Limits
@@ -65,7 +65,8 @@ def test_unsafe_is_said_in_every_report(no_bubblewrap, hand_in, tmp_path):
     assert "NOT ISOLATED" in (results / "feedback" / "student.html").read_text()
     with (results / "grades.csv").open() as file:
         (row,) = csv.DictReader(file)
-    assert row["score"] == "6" and row["isolation"].startswith("NOT ISOLATED")
+    points = source.load("convolution").exercises["sizes"].points
+    assert row["score"] == f"{points:g}" and row["isolation"].startswith("NOT ISOLATED")
 
 
 def test_the_box_says_what_it_is(graded):

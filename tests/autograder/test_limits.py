@@ -115,7 +115,7 @@ class Clocked:
     def __init__(self, ended):
         self.ended, self.clocks = ended, []
 
-    def run(self, cells, limits, clock=None):
+    def run(self, cells, limits, clock=None, numpy_only=False):
         self.clocks.append(clock)
         return Run(ended=self.ended)
 
@@ -259,7 +259,7 @@ def test_a_box_that_fails_without_the_answers_too_is_nobodys_fault(convolution, 
 
 def test_who_ends_the_process_before_any_answer_gets_nothing(convolution, hand_in):
     class OnlyBare(Clocked):
-        def run(self, cells, limits, clock=None):
+        def run(self, cells, limits, clock=None, numpy_only=False):
             return Run(ended=self.ended if any(cell["cases"] for cell in cells) else None)
 
     result = grade(hand_in(RIGHT), "ada", convolution, OnlyBare(Ended("it ended")), SEED)
@@ -304,5 +304,5 @@ def test_apparmor_is_named_where_it_stops_bubblewrap(tmp_path, monkeypatch):
 class Broken(sandbox.Sandbox):
     """bubblewrap, where the kernel lets nobody make a namespace."""
 
-    def run(self, cells, limits, clock=None):
+    def run(self, cells, limits, clock=None, numpy_only=False):
         return Run(printed="bwrap: setting up uid map: Permission denied", ended=Ended("the process ended"))
