@@ -46,18 +46,19 @@
   async function activate(app) {
     const table = await (await fetch(new URL("references.json", HERE))).json();
     const settled = new WeakSet();
-    const models = function* () {
+    let waiting = null;
+    function settleAll() {
+      waiting = null;
       for (const panel of app.shell.widgets("main"))
-        for (const cell of panel.content?.widgets ?? []) if (cell.mystModel?.mdast) yield cell.mystModel;
-    };
-    // jupyterlab-myst gives a cell another model when it renders it, and signals nothing; the page changes with it.
-    new MutationObserver(() => {
-      for (const model of models()) {
-        if (settled.has(model)) continue;
-        settled.add(model);
-        if (settle(model.mdast, table, model.references)) model.mdast = { ...model.mdast };
-      }
-    }).observe(document.body, { childList: true, subtree: true });
+        for (const { mystModel: model } of panel.content?.widgets ?? []) {
+          if (!model?.mdast || settled.has(model)) continue;
+          settled.add(model);
+          if (settle(model.mdast, table, model.references)) model.mdast = { ...model.mdast };
+        }
+    }
+    // jupyterlab-myst gives all cells other models when it renders one, and signals nothing; the page changes with them.
+    const observer = new MutationObserver(() => (waiting ??= setTimeout(settleAll, 100)));
+    observer.observe(document.body, { childList: true, subtree: true });
   }
 
   const plugin = { id: `${NAME}:references`, autoStart: true, activate };

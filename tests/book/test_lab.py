@@ -37,6 +37,12 @@ def test_it_holds_all_that_a_chapter_refers_to() -> None:
     assert [one for one in asked if one[1] not in known[one[0]]] == []
 
 
+def test_no_reference_goes_over_two_lines() -> None:
+    """JupyterLab doesn't read the label behind a line's end."""
+    roles = [one[0] for text in lab_references.sources().values() for one in ROLE.finditer(text)]
+    assert [role for role in roles if "\n" in role] == []
+
+
 def test_a_citation_is_worded_as_in_the_book(site: Path) -> None:
     """The book names paper and year; a page's link has the entry as its title."""
 
