@@ -45,6 +45,8 @@
 
   async function activate(app) {
     const table = await (await fetch(new URL("references.json", HERE))).json();
+    const style = document.head.appendChild(document.createElement("style"));
+    style.textContent = ".myst abbr { text-decoration: underline dotted; cursor: help; }"; // a term of the glossary
     const settled = new WeakSet();
     let waiting = null;
     function settleAll() {
