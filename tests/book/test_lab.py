@@ -1,10 +1,14 @@
 """What JupyterLab fills into the chapters: the table is of the sources as they are, and says what the book says."""
 
+import json
 import re
+import zipfile
 from html import unescape
 from pathlib import Path
 
 import lab_references
+import pytest
+from hatchling.build import build_editable
 
 ROLE = re.compile(r"\{(?P<role>[\w:]+)\}`(?P<content>[^`]+)`")
 CITED = re.compile(r'<a class="[^"]+" href="references\.html#id\d+" title="(?P<title>[^"]+)">(?P<said>.*?)</a>')
@@ -35,6 +39,18 @@ def test_it_holds_all_that_a_chapter_refers_to() -> None:
     asked = [one for name, text in sources.items() if name.endswith("ipynb") for one in targets(text)]
     assert {role for role, _ in asked} == known.keys()
     assert [one for one in asked if one[1] not in known[one[0]]] == []
+
+
+def test_an_editable_install_brings_it(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """requirements.txt and Binder install the library so."""
+    monkeypatch.chdir(root)
+    inside = zipfile.ZipFile(tmp_path / build_editable(str(tmp_path))).namelist()
+    (folder,) = {name.rpartition("/package.json")[0] for name in inside if name.endswith("/package.json")}
+    assert folder.endswith(".data/data/share/jupyter/labextensions/cnnbook-lab")
+    package = json.loads((root / "lab" / "package.json").read_text())
+    assert package["name"] == folder.rpartition("/")[2]
+    brought = {package["jupyterlab"]["_build"]["load"], "static/references.json"}
+    assert brought <= {name.removeprefix(f"{folder}/") for name in inside}
 
 
 def test_no_reference_goes_over_two_lines() -> None:
