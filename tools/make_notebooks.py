@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import nbformat
+from jupyter_cache import get_cache
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
-MADE, EXECUTED, FOLDER = BUILD / "html" / "notebooks", BUILD / "jupyter_execute" / "chapters", BUILD / "notebooks"
+CACHE = BUILD / ".jupyter_cache"  # jupyter_execute/ has no outputs of a notebook that a later build didn't run again
+MADE, FOLDER = BUILD / "html" / "notebooks", BUILD / "notebooks"
 TO_PAGE = re.compile(r"\]\(\.\./(?=chapters/)")
 NEEDS_SCRIPT = ("text/html", "application/vnd.jupyter.widget-view+json")
 
@@ -43,7 +45,8 @@ def main() -> None:
             if cell.cell_type == "markdown":  # pages of a book without an address lie elsewhere from here
                 cell.source = TO_PAGE.sub("](../html/", cell.source)
         if "--outputs" in sys.argv[1:]:
-            add_outputs(notebook, nbformat.read(EXECUTED / path.name, as_version=4))
+            source = nbformat.read(ROOT / "chapters" / path.name, as_version=4)
+            add_outputs(notebook, get_cache(CACHE).merge_match_into_notebook(source)[1])
         nbformat.write(notebook, FOLDER / path.name)
     size = sum(path.stat().st_size for path in FOLDER.iterdir()) / 1e6
     print(f"==> {len(list(FOLDER.iterdir()))} notebooks are in {FOLDER.relative_to(ROOT)}, {size:.1f} MB", flush=True)

@@ -61,14 +61,16 @@ def check_python():
 
 
 def set_up_python(lock):
+    # what an editable install copies, and so has to be installed anew
+    installed = ["pyproject.toml", *sorted(filter(os.path.isfile, glob.glob("lab/**", recursive=True)))]
     packages = digest("requirements.txt", "constraints.txt") + " " + sys.version.split()[0] + " " + ROOT
     if not (stamped("packages", packages) and works(VENV_PYTHON)):
         unstamp("packages", "cnnlib")
         make_venv()
         install_packages(lock)
         stamp("packages", packages)
-        stamp("cnnlib", digest("pyproject.toml"))
-    metadata = digest("pyproject.toml")
+        stamp("cnnlib", digest(*installed))
+    metadata = digest(*installed)
     if not stamped("cnnlib", metadata):
         unstamp("cnnlib")
         say("installing cnnlib itself, from this folder")

@@ -119,3 +119,4 @@ def test_binder_finds_what_it_needs(root: Path) -> None:
     packages = packages_distributions()
     needed = {packages[name][0].lower() for name in imported if name in packages} - {"cnnlib"}
     assert {"numpy", "torch", "matplotlib", "ipywidgets"} <= needed <= exact
+    assert {"ipykernel", "jupyterlab", "jupyterlab-myst"} <= exact  # which run and show a notebook

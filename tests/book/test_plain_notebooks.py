@@ -9,6 +9,8 @@ import make_notebooks
 import nbformat
 import plain_notebooks
 import pytest
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
 from launch_buttons import Publication
 
 RAW = re.compile(
@@ -142,19 +144,23 @@ def test_the_book_holds_them_with_its_own_numbers_and_places(site: Path) -> None
 
 def test_with_outputs_they_show_without_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """GitHub runs no script: a figure that has a picture or words beside its page shows those."""
-    for folder in ("MADE", "EXECUTED", "FOLDER"):
+    (tmp_path / "chapters").mkdir()
+    for folder in ("MADE", "CACHE", "FOLDER"):
         monkeypatch.setattr(make_notebooks, folder, tmp_path / folder)
         (tmp_path / folder).mkdir()
     monkeypatch.setattr(make_notebooks, "ROOT", tmp_path)
     link = nbformat.v4.new_markdown_cell("[Top](../chapters/one.html#top)")
     cell = nbformat.v4.new_code_cell("figure")
-    nbformat.write(nbformat.v4.new_notebook(cells=[link, cell]), tmp_path / "MADE" / "one.ipynb")
+    notebook = nbformat.v4.new_notebook(cells=[link, cell])
+    nbformat.write(notebook, tmp_path / "MADE" / "one.ipynb")
+    nbformat.write(notebook, tmp_path / "chapters" / "one.ipynb")
     figure = {"text/html": "<script>live()</script>", "text/plain": "a figure"}
     cell.outputs = [
         nbformat.v4.new_output("display_data", figure),
         nbformat.v4.new_output("display_data", {"text/html": "<b>1</b>"}),
     ]
-    nbformat.write(nbformat.v4.new_notebook(cells=[link, cell]), tmp_path / "EXECUTED" / "one.ipynb")
+    cache = get_cache(tmp_path / "CACHE")
+    cache.cache_notebook_bundle(CacheBundleIn(notebook, "one.ipynb"), check_validity=False)
 
     monkeypatch.setattr("sys.argv", ["make_notebooks.py"])
     make_notebooks.main()

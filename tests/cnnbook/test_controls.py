@@ -59,8 +59,8 @@ class Chapter:
     @classmethod
     def of(cls, path: Path) -> "Chapter | None":
         cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-        kept = [cell.source for cell in cells if "skip-execution" not in cell.metadata.get("tags", [])]
-        parts = [[Statement(node) for node in ast.parse(source).body] for source in kept if "%" != source[:1]]
+        sources = [cell.source for cell in cells if "%" != cell.source[:1]]
+        parts = [[Statement(node) for node in ast.parse(source).body] for source in sources]
         places = [k for k, part in enumerate(parts) if ast.unparse(part[-1].node).startswith("Controls(")]
         if not places:
             return None

@@ -20,7 +20,18 @@ from cnnbook import figures
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = ROOT / "chapters"
+
+
+def prose(path: Path) -> list[str]:
+    """The Markdown cells of a notebook."""
+    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+
+
+def pages() -> list[Path]:
+    """The notebooks that are written in MyST."""
+    return [path for path in sorted(CHAPTERS.glob("*.ipynb")) if not path.name.startswith("homework-")]
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +54,12 @@ def lab(tmp_path_factory):
         cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata={"kernelspec": kernel}
     )
     nbformat.write(notebook, folder / "figures.ipynb")
-    for name in ("how-to-use.ipynb", "convolutional-layers.ipynb", "matplotlibrc"):
+    for name in ("how-to-use.ipynb", "convolutional-layers.ipynb", "pooling.ipynb", "lenet.ipynb", "matplotlibrc"):
         shutil.copy(CHAPTERS / name, folder)
+    book = nbformat.v4.new_markdown_cell("\n\n".join(cell for path in pages() for cell in prose(path)))
+    nbformat.write(nbformat.v4.new_notebook(cells=[book], metadata={"kernelspec": kernel}), folder / "book.ipynb")
+    # as the installed library has it
+    shutil.copytree(ROOT / "lab", folder / "jupyter_data_dir" / "labextensions" / "cnnbook-lab")
     # All cells of a notebook are in the page, so that a test can read those that are scrolled away.
     whole = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}
     (folder / "jupyter_config_dir" / "labconfig").mkdir(parents=True)
@@ -107,8 +122,8 @@ def page(lab, browser):
 
 
 def _answer(dialog: Locator) -> None:
-    """Let JupyterLab have the kernel that it proposes, where it asks before it knows which there are."""
-    answers = {"Select Kernel": "Select", "Kernel Restarting": "Ok"}
+    """Say yes: to the kernel that JupyterLab proposes before it knows which there are, and to a restart."""
+    answers = {"Select Kernel": "Select", "Kernel Restarting": "Ok", "Restart Kernel?": "Confirm Kernel Restart"}
     asked = dialog.inner_text()
     (answer,) = [button for title, button in answers.items() if asked.startswith(title)] or [None]
     assert answer, f"JupyterLab asks: {asked}"
@@ -227,20 +242,79 @@ def test_a_slider_linked_to_a_figure(lab, page):
     expect(pair.locator(".widget-readout")).to_have_text("4")
 
 
+def choose(page: Page, menu: str, entry: str) -> None:
+    """Choose an entry of a menu; its name may end with dots, and with the keys that do the same."""
+    page.get_by_role("menuitem", name=menu, exact=True).click()
+    page.locator(".lm-Menu-itemLabel").get_by_text(re.compile(f"^{entry}…?$")).click()
+
+
+def test_a_kernel_that_died(lab, page):
+    """A cell that needs earlier ones says what is missing, and one entry of a menu mends it."""
+    open_notebook(page, f"{lab}/lab/tree/how-to-use.ipynb?token=open&reset")
+    run_all(page)
+    choose(page, "Kernel", "Restart Kernel and Clear Outputs of All Cells")
+    cell = page.locator(".jp-CodeCell", has_text="figure.padding = 1")
+    expect(cell.locator(".jp-InputPrompt")).to_have_text("[ ]:")
+    run(cell)
+    expect(cell).to_contain_text("NameError: name 'figure' is not defined")
+    cell.locator(".cm-content").click()
+    choose(page, "Run", "Run All Above Selected Cell")
+    run(cell)
+    expect(cell.locator(".jp-OutputArea")).to_contain_text("stride 2 and padding 0")
+
+
 RAW = re.compile(r"\{[\w:-]+\}|:{3,}|`{3,}|^\([\w-]+\)=|^:[\w-]+:|\$\$|\\begin", flags=re.M)
 
 
-def test_a_chapters_text_is_shown_as_in_the_book(lab, page):
-    """JupyterLab renders MyST: nothing of it is left, admonitions are boxes, and hidden code is folded."""
-    page.goto(f"{lab}/lab/tree/convolutional-layers.ipynb?token=open")
-    cells = nbformat.read(CHAPTERS / "convolutional-layers.ipynb", as_version=4).cells
-    prose = [cell.source for cell in cells if cell.cell_type == "markdown"]
-    shown = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")  # the Lab opens what an earlier test had open, too
-    rendered = shown.locator(".jp-MarkdownCell.jp-mod-rendered", has=page.locator(".myst"))
-    expect(rendered).to_have_count(len(prose), timeout=60_000)
-    expect(rendered.last).to_contain_text("Where next", timeout=60_000)
-    left = [found[0] for text in rendered.all_inner_texts() for found in RAW.finditer(text)]
+OPEN = ".myst .text-yellow-600"
+"""What jupyterlab-myst marks a reference by that it can't follow."""
+
+
+def rendered(page: Page, count: int) -> Locator:
+    """The notebook's Markdown cells, once they are all there."""
+    cells = page.locator(".jp-MarkdownCell.jp-mod-rendered", has=page.locator(".myst"))
+    expect(cells).to_have_count(count, timeout=60_000)
+    expect(cells.last).to_contain_text("Where next", timeout=60_000)
+    return cells
+
+
+def assert_nothing_is_raw(cells: Locator) -> None:
+    left = [found[0] for text in cells.all_inner_texts() for found in RAW.finditer(text)]
     assert left == []
-    expect(rendered.locator(".myst-admonition")).to_have_count(sum(text.count("{admonition}") for text in prose))
-    hidden = sum(cell.metadata.get("jupyter", {}).get("source_hidden", False) for cell in cells)
-    expect(shown.locator(".jp-CodeCell .jp-InputPlaceholder")).to_have_count(hidden)
+    expect(cells.page.locator(OPEN)).to_have_text([], timeout=60_000)
+
+
+def test_a_chapters_text_is_shown_as_in_the_book(lab, page):
+    """JupyterLab renders MyST: admonitions are boxes, solutions and hidden code are folded, nothing is left open."""
+    page.goto(f"{lab}/lab/tree/pooling.ipynb?token=open&reset")
+    source = prose(CHAPTERS / "pooling.ipynb")
+    cells = rendered(page, len(source))
+    assert_nothing_is_raw(cells)
+    expect(cells.locator(".myst-admonition")).to_have_count(sum(text.count("{admonition}") for text in source))
+    headings = cells.locator(".myst-exercise-header")
+    expect(headings.nth(0)).to_have_text("Exercise 1 (Down to the last map)")
+    expect(headings.nth(1)).to_have_text("Solution to Exercise 1")
+    expect(headings).to_have_count(2 * sum(text.count("{exercise}") for text in source))
+    expect(cells.locator(".myst-exercise-body").nth(1)).to_be_hidden()
+    code = [cell for cell in nbformat.read(CHAPTERS / "pooling.ipynb", as_version=4).cells if cell.cell_type == "code"]
+    folded = sum(cell.metadata.get("jupyter", {}).get("source_hidden", False) for cell in code)
+    expect(page.locator(".jp-CodeCell .jp-InputPlaceholder")).to_have_count(folded)
+
+    # papers, terms, equations and other chapters, which jupyterlab-myst alone can't find
+    expect(cells.locator("cite").filter(has_text=re.compile(r"^LeCun et al., 1998$"))).not_to_have_count(0)
+    expect(cells.locator("cite").filter(has_text=re.compile(r"^Lin et al. \(2014\)$"))).not_to_have_count(0)
+    expect(cells.locator("abbr[aria-label^='Average pooling with a window']")).to_have_text("Global average pooling")
+    expect(cells.locator("a[href*='convolutional-layers.ipynb']", has_text=re.compile(r"^\(12\)$"))).to_have_count(1)
+    page.get_by_role("link", name="LeNet-5").click()
+    expect(page.get_by_role("tab", name="lenet.ipynb")).to_be_visible()
+
+
+def test_nothing_of_any_chapters_text_is_left_as_it_was_written(lab, page):
+    page.goto(f"{lab}/lab/tree/book.ipynb?token=open&reset")
+    cells = rendered(page, 1)
+    assert_nothing_is_raw(cells)
+    source = "\n\n".join(cell for path in pages() for cell in prose(path))
+    expect(cells.locator(".myst-admonition")).to_have_count(source.count("{admonition}"))
+    cited = re.findall(r"\{cite:[pt]\}`([^`]+)`", source)
+    expect(cells.locator("cite")).to_have_count(sum(len(papers.split(",")) for papers in cited))
+    expect(cells.locator("table")).to_have_count(len(re.findall(r"^\| *---", source, flags=re.M)))
