@@ -165,7 +165,7 @@ class LiveFigure:
             data, metadata = anywidget.AnyWidget._repr_mimebundle_(widget, **options)
             state = {name: getattr(widget, name) for name in self.state}
             twin = LiveFigure(self.name, state, self.description, self.still, check, self.files)
-            return {**data, "text/html": twin._repr_html_()}, metadata
+            return {**data, "text/plain": repr(twin), "text/html": twin._repr_html_()}, metadata
 
         body |= {
             "_esm": source(self.name),

@@ -117,7 +117,10 @@ export function viewed(image) {
 // smaller one first.
 async function prepare(picture) {
   const file = typeof picture === "string" || ArrayBuffer.isView(picture) ? new Blob([bytes(picture)]) : picture;
-  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null);
+  // Older browsers don't know the option, and turn pictures upright without it.
+  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" })
+    .catch(() => createImageBitmap(file))
+    .catch(() => null);
   if (!bitmap) return { view: null };
   const { width, height } = bitmap;
   const side = Math.min(width, height);

@@ -94,6 +94,7 @@ def test_where_no_widget_can_be_shown_the_figure_in_the_page_is():
     assert "application/vnd.jupyter.widget-view+json" in forms
     (state,) = re.findall(r'data-state="([^"]*)"', forms["text/html"])
     assert json.loads(html.unescape(state)) == figures.convolution(stride=2).state
+    assert forms["text/plain"] == repr(figures.convolution())  # and not all of the state
 
 
 def shaded(tint=0.5, colour="blue", frame=True):
