@@ -28,7 +28,9 @@ const CSS = `
   position: relative; aspect-ratio: 1; width: 100%; max-width: 300px; border: 2px dashed var(--edge); border-radius: 6px;
   overflow: hidden; cursor: crosshair; touch-action: none; background: var(--panel);
 }
+.stage::after { content: "Drop a picture here"; position: absolute; inset: 45% 0 0; text-align: center; color: var(--muted); }
 .stage.full { border-style: solid; }
+.stage.full::after { content: none; }
 .over .stage { border-color: var(--mark); }
 .stage canvas, .stage video { position: absolute; inset: 0; width: 100%; height: 100%; display: block; }
 .stage video { object-fit: cover; }

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -255,6 +256,21 @@ def test_a_guess_shows_where_its_score_comes_from(opened):
     assert canvas.evaluate(bright) < 0.8 * before
     guess.click()
     assert canvas.evaluate(bright) == before
+
+
+@pytest.mark.browser
+def test_axe_finds_nothing_in_an_answer(opened):
+    figure = opened()
+    figure.get_by_role("radio", name="an espresso").check(force=True)
+    expect(figure.locator(TOLD)).to_have_text(re.compile("It took"), timeout=30_000)
+    figure.get_by_role("application").press("ArrowUp")
+    expect(figure.locator(TOLD)).to_contain_text("With a part covered", timeout=30_000)
+    figure.locator(".guesses button").first.click()
+    for width, scheme in ((1280, "light"), (375, "dark")):
+        figure.page.set_viewport_size({"width": width, "height": 900})
+        figure.page.emulate_media(color_scheme=scheme)
+        found = Axe().run(figure.page, options={"resultTypes": ["violations"]})
+        assert found.violations_count == 0, found.generate_report()
 
 
 def picture(folder, name, image, **options):
