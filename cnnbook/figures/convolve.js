@@ -27,8 +27,18 @@ function columns(x, channels, side, kernel, stride, padding) {
   return rows;
 }
 
-// y += v * a + w * b + ... over `count` numbers of four rows: the innermost loop, along contiguous numbers.
-function addRows(y, to, rows, a, b, c, d, v, w, s, t, count) {
+// y += weight * row for the four taps from `tap` on, `count` numbers of each row: the innermost loop, along contiguous
+// numbers. A row beyond the last is the last once more, with a weight of 0.
+function addRows(y, to, rows, first, size, weight, at, tap, taps, count) {
+  const last = taps - 1;
+  const a = tap * size + first;
+  const b = Math.min(tap + 1, last) * size + first;
+  const c = Math.min(tap + 2, last) * size + first;
+  const d = Math.min(tap + 3, last) * size + first;
+  const v = weight[at + tap];
+  const w = tap + 1 < taps ? weight[at + tap + 1] : 0;
+  const s = tap + 2 < taps ? weight[at + tap + 2] : 0;
+  const t = tap + 3 < taps ? weight[at + tap + 3] : 0;
   for (let p = 0; p < count; p += 1) {
     y[to + p] += v * rows[a + p] + w * rows[b + p] + s * rows[c + p] + t * rows[d + p];
   }
@@ -47,10 +57,7 @@ export function convolve(x, channels, side, weight, bias, kernel, stride = 1, pa
       const to = filter * size + first;
       y.fill(bias[filter], to, to + count);
       for (let tap = 0; tap < taps; tap += 4) {
-        // A row beyond the last is the last once more, with a weight of 0.
-        const row = (ahead) => Math.min(tap + ahead, taps - 1) * size + first;
-        const times = (ahead) => (tap + ahead < taps ? weight[filter * taps + tap + ahead] : 0);
-        addRows(y, to, rows, row(0), row(1), row(2), row(3), times(0), times(1), times(2), times(3), count);
+        addRows(y, to, rows, first, size, weight, filter * taps, tap, taps, count);
       }
     }
   }
