@@ -21,9 +21,8 @@ const CSS = `
 .bar { margin: 0 0 6px; }
 .bar button:nth-child(2) { min-width: 148px; }
 .said { min-height: 2.9em; margin: 8px 0; }
-@container (max-width: 499px) { .said { min-height: 5.8em; } }
 .split { display: grid; grid-template-columns: minmax(0, 300px) minmax(0, 1fr); gap: 12px 20px; margin-bottom: 14px; }
-@container (max-width: 499px) { .split { grid-template-columns: minmax(0, 1fr); } }
+@container (max-width: 499px) { .said { min-height: 5.8em; } .split { grid-template-columns: minmax(0, 1fr); } }
 .stage {
   position: relative; aspect-ratio: 1; width: 100%; max-width: 300px; border: 2px dashed var(--edge); border-radius: 6px;
   overflow: hidden; cursor: crosshair; touch-action: none; background: var(--panel);
@@ -61,14 +60,14 @@ const percent = (share) => `${Math.round(100 * share)}%`;
 
 const MISSING = {
   kernel: "The kernel doesn't hand out the network: run the cell again, and choose once more.",
-  page: "The network's file is not beside this page, so nothing can look. The built book has it in _static/figures; in a notebook, end the cell with figures.classifier().widget().",
+  page: "The network is not beside this page. The built book has it; in a notebook, end the cell with figures.classifier().widget().",
 };
 
 // What a browser's refusal of the camera means.
 const REFUSALS = {
   NotAllowedError: "The camera was refused. Allow it in the browser's settings, or choose a file.",
   NotFoundError: "No camera was found. Choose a file instead.",
-  NotReadableError: "The camera is in use by another program. Close that, or choose a file.",
+  NotReadableError: "Another program has the camera. Close it, or choose a file.",
 };
 
 export function render({ model, el }) {
@@ -155,7 +154,7 @@ export function render({ model, el }) {
     h("div", { class: "bar" }, button("Your file", () => files.click()), start, stop, files),
     h("p", {
       class: "small muted",
-      text: "Or drop a file here. The network computes in this page: no picture leaves this machine. The camera starts only if you allow it when the browser asks.",
+      text: "Or drop a file here. The network computes in this page: no picture leaves this machine. The browser asks before the camera starts.",
     }),
     said,
     h(
@@ -195,7 +194,7 @@ export function render({ model, el }) {
       const seen = await machine.ask({ picture: await picture() });
       if (mine !== turn) return;
       if (!seen.view) {
-        return tell(`${title} is no picture that this browser can read. JPEG, PNG, WebP and GIF are.`);
+        return tell(`${title} is no picture that this browser can read. JPEG and PNG are.`);
       }
       shown = { ...seen, title };
       [found, whole, chosen] = [null, null, null];
@@ -266,7 +265,7 @@ export function render({ model, el }) {
     // A picture that is being read comes to nothing.
     turn += 1;
     const mine = turn;
-    tell("The browser asks whether this page may use the camera.");
+    tell("The browser asks whether the camera may be used.");
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
       // Meanwhile another picture was chosen.
@@ -360,7 +359,7 @@ export function render({ model, el }) {
     setAll(video, { hidden: !stream });
     setAll(stage, {
       class: shown ? "stage full" : "stage",
-      "aria-label": `The picture${shown ? `, ${cover.length ? `covered around ${cover[0]}, ${cover[1]}` : "nothing covered"}` : ": none yet"}. Arrow keys move a patch over it, Delete removes the patch.`,
+      "aria-label": `The picture${shown ? `, ${cover.length ? `covered around ${cover[0]}, ${cover[1]}` : "nothing covered"}` : ": none yet"}. Arrow keys move a patch over it, Delete removes it.`,
     });
     const pen = canvas.getContext("2d");
     pen.clearRect(0, 0, SIZE, SIZE);
@@ -401,7 +400,7 @@ export function render({ model, el }) {
     setAll(sheet, { "aria-label": maps ? `activations of ${maps.name}` : "no activations yet" });
     setAll(count, {
       text: maps
-        ? `${maps.name}: ${maps.shown === maps.count ? `all ${maps.count}` : `the ${maps.shown} strongest of ${maps.count}`} maps of ${maps.side} × ${maps.side} numbers, the strongest first. Each is on its own scale; black is 0.`
+        ? `${maps.name}: ${maps.shown === maps.count ? `all ${maps.count}` : `the ${maps.shown} strongest of ${maps.count}`} maps of ${maps.side} × ${maps.side} numbers, the strongest first. Each has its own scale; black is 0.`
         : "Nothing shown yet.",
     });
   }

@@ -17,20 +17,16 @@ function bytes(content) {
 
 // The convolutions in the order of their weights: name, filters, channels, kernel.
 function convolutions() {
-  const fires = [
-    [2, 64, 16, 64],
-    [3, 128, 16, 64],
-    [4, 128, 32, 128],
-    [5, 256, 32, 128],
-    [6, 256, 48, 192],
-    [7, 384, 48, 192],
-    [8, 384, 64, 256],
-    [9, 512, 64, 256],
-  ].flatMap(([number, channels, squeeze, expand]) => [
-    [`fire${number}.squeeze`, squeeze, channels, 1],
-    [`fire${number}.expand1x1`, expand, squeeze, 1],
-    [`fire${number}.expand3x3`, expand, squeeze, 3],
-  ]);
+  const fires = [2, 3, 4, 5, 6, 7, 8, 9].flatMap((number) => {
+    // Two by two they have 16, 32, 48 and 64 filters to squeeze, and four times as many of each kind to expand.
+    const squeeze = 16 * Math.floor(number / 2);
+    const channels = number === 2 ? 64 : 128 * Math.floor((number - 1) / 2);
+    return [
+      [`fire${number}.squeeze`, squeeze, channels, 1],
+      [`fire${number}.expand1x1`, 4 * squeeze, squeeze, 1],
+      [`fire${number}.expand3x3`, 4 * squeeze, squeeze, 3],
+    ];
+  });
   return [["conv1", 64, 3, 3], ...fires, ["conv10", 1000, 512, 1]];
 }
 
