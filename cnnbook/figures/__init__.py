@@ -4,6 +4,7 @@ Each function returns a :class:`LiveFigure`; put the call on the last line of a 
 """
 
 from cnnbook.figures.cells_figure import cells
+from cnnbook.figures.classifier_figure import classifier
 from cnnbook.figures.convolution_figure import convolution
 from cnnbook.figures.geometry_figure import geometry
 from cnnbook.figures.ilsvrc_figure import ilsvrc
@@ -21,6 +22,7 @@ from cnnbook.figures.sketchpad_figure import sketchpad
 __all__ = [
     "LiveFigure",
     "cells",
+    "classifier",
     "convolution",
     "geometry",
     "ilsvrc",

@@ -1,11 +1,13 @@
 """A live figure: one ES module that runs in a built page and, as a widget, in a live notebook."""
 
+import base64
 import html
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,6 +63,12 @@ def _parts(name: str) -> list[str]:
     return list(dict.fromkeys([*needed, name]))
 
 
+def file_script(figure: str, name: str, content: bytes) -> str:
+    """Return a figure's file as the script `figures/FIGURE/NAME.js`, from which a page from the disk can read it."""
+    text = base64.b64encode(content).decode()
+    return f'(globalThis.cnnlibFiles ??= {{}})["{figure}/{name}"] = "{text}";\n'
+
+
 def check_range(state: dict[str, Any], limits: dict[str, tuple[float, float]]) -> None:
     """Raise ValueError for the first entry of the state outside its (lowest, highest) value."""
     for name, (low, high) in limits.items():
@@ -86,16 +94,26 @@ class LiveFigure:
         The picture as SVG, shown until the script runs, without scripts, and in print.
     check
         Called with a state; raises ValueError or TypeError where the figure could not show it.
+    files
+        What the figure fetches only when it is used, by name. A page finds them as scripts in the book's
+        `_static/figures`, see `file_script`; a widget asks its kernel.
     """
 
     def __init__(
-        self, name: str, state: dict[str, Any], description: str, still: str, check: Callable[[dict[str, Any]], None]
+        self,
+        name: str,
+        state: dict[str, Any],
+        description: str,
+        still: str,
+        check: Callable[[dict[str, Any]], None],
+        files: Mapping[str, Callable[[], bytes]] = MappingProxyType({}),
     ) -> None:
         check(state)
         self.name = name
         self.state = state
         self.description = description
         self.still = still
+        self.files = files
         self._check = check
 
     def __repr__(self) -> str:
@@ -103,7 +121,7 @@ class LiveFigure:
 
     def _repr_html_(self) -> str:
         script = source(self.name) + _MOUNT.replace("NAME", self.name)
-        state = html.escape(json.dumps(self.state), quote=True)
+        state = html.escape(json.dumps(self.state, ensure_ascii=False, separators=(",", ":")), quote=True)
         return (
             f'<figure class="cnnlib-demo" data-figure="{self.name}" data-state="{state}">'
             f"<style>{_theme()}</style>"
@@ -146,8 +164,8 @@ class LiveFigure:
         def bundle(widget: anywidget.AnyWidget, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             data, metadata = anywidget.AnyWidget._repr_mimebundle_(widget, **options)
             state = {name: getattr(widget, name) for name in self.state}
-            twin = LiveFigure(self.name, state, self.description, self.still, check)
-            return {**data, "text/html": twin._repr_html_()}, metadata
+            twin = LiveFigure(self.name, state, self.description, self.still, check, self.files)
+            return {**data, "text/plain": repr(twin), "text/html": twin._repr_html_()}, metadata
 
         body |= {
             "_esm": source(self.name),
@@ -155,4 +173,11 @@ class LiveFigure:
             "_validate": traitlets.validate(*self.state)(validate),
             "_repr_mimebundle_": bundle,
         }
-        return type(f"{self.name.title()}Widget", (anywidget.AnyWidget,), body)()
+        made = type(f"{self.name.title()}Widget", (anywidget.AnyWidget,), body)()
+
+        def hand_out(widget: anywidget.AnyWidget, message: dict[str, Any], buffers: list[bytes]) -> None:
+            if (wanted := message.get("file")) in self.files:
+                widget.send({"file": wanted}, [self.files[wanted]()])
+
+        made.on_msg(hand_out)
+        return made

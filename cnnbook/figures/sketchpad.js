@@ -1,5 +1,6 @@
 import { button, clamp, h, mount, range, select, setAll } from "./toolkit.js";
 import { PLOT_STYLE, box, image, path, picture, words } from "./plot.js";
+import { convolve } from "./convolve.js";
 
 // Half-precision numbers, little-endian, from base64; plain loops, since 61,706 of them come before the first draw.
 const SCALE = range(32).map((exponent) => 2 ** (Math.max(exponent, 1) - 25));
@@ -70,28 +71,6 @@ export function rasterise(strokes) {
     wide[32 * (Math.floor(index / 28) + 2) + (index % 28) + 2] = -0.1 + 1.275 * value;
   });
   return wide;
-}
-
-// Maps are flat arrays, channel after channel, each side x side.
-function convolve(x, channels, side, weight, bias, kernel) {
-  const out = side - kernel + 1;
-  const y = new Float64Array(bias.length * out * out);
-  bias.forEach((offset, filter) => {
-    const to = filter * out * out;
-    y.fill(offset, to, to + out * out);
-    for (let channel = 0; channel < channels; channel += 1) {
-      for (let i = 0; i < kernel; i += 1) {
-        for (let j = 0; j < kernel; j += 1) {
-          const w = weight[((filter * channels + channel) * kernel + i) * kernel + j];
-          for (let r = 0; r < out; r += 1) {
-            const from = (channel * side + r + i) * side + j;
-            for (let c = 0; c < out; c += 1) y[to + r * out + c] += w * x[from + c];
-          }
-        }
-      }
-    }
-  });
-  return y;
 }
 
 function halve(x, channels, side) {

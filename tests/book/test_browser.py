@@ -144,6 +144,18 @@ def test_page_opens_as_a_file(page: Page, site: Path, page_name: str) -> None:
     expect(page.locator("article h1")).to_be_visible()
 
 
+@pytest.mark.parametrize("folder", ["chapters", "slides"])
+def test_a_figure_finds_its_network(page: Page, site: Path, folder: str) -> None:
+    """Opened from the disk, it loads what it needs, and looks."""
+    page.goto((site / folder / "alexnet.html").as_uri())
+    figure = page.locator('.cnnlib-demo[data-figure="classifier"][data-live]')
+    # by script, since a slide that is not yet shown can't be clicked
+    figure.get_by_label("an espresso", exact=True).evaluate("field => field.click()")
+    said = figure.locator(".said")
+    expect(said).to_have_text(re.compile("^First guess: espresso"), timeout=30_000)
+    assert (site / "_static" / "figures" / "classifier" / "NOTICE").read_text() == (course.ROOT / "NOTICE").read_text()
+
+
 def test_front_door(page: Page, address: str) -> None:
     open_page(page, f"{address}/index.html")
     page.wait_for_url("**/chapters/index.html")

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from figure_files import write_files
 from playwright._impl._driver import compute_driver_executable
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from cnnbook import figures
+from cnnbook import figures, pretrained
 from cnnbook.figures import cells_figure as cells
+from cnnbook.figures import classifier_figure as classifier
 from cnnbook.figures import sketchpad_figure as sketchpad
 from cnnbook.figures.live_figure import source
 from cnnbook.figures.surfaces import STARTS, SURFACES
@@ -173,6 +175,16 @@ def _cells_says(**change: object) -> str:
     return f"Simple cell {simple}, complex cell {energy}."
 
 
+def _classifier_says(name: str) -> re.Pattern:
+    # The page rounds the weights, so that a share may print as its neighbour.
+    card = pretrained.card(classifier.NETWORK)
+    (one,) = (one for one in pretrained.photographs() if one.name == name)
+    logits = pretrained.load(card.name)(card.view()(one.image().convert("RGB"))[None])[0].astype("f8")
+    shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    percents = "|".join(str(round(100 * shares.max()) + step) for step in range(-3, 4))
+    return re.compile(f"^First guess: {card.classes[shares.argmax()]}, ({percents})%[.]$")
+
+
 def _ilsvrc_says(best: str, rows: int, measure: str = "Top-5, test") -> str:
     return f"{measure} error, {rows} rows; least: {best}."
 
@@ -204,6 +216,12 @@ MOVES = {
         Move("key", "slider", "Light turned", lambda: _cells_says(angle=20), key="ArrowRight"),
         Move("mouse", "radio", "Bar", lambda: _cells_says(kind="bar")),
         Move("touch", "slider", "direction", lambda: _cells_says(preferred=90)),
+    ],
+    "classifier": [
+        Move("key", "radio", "tabby cat", lambda: _classifier_says("coffee"), key="ArrowRight"),
+        Move("mouse", "radio", "giant panda", lambda: _classifier_says("panda")),
+        Move("touch", "radio", "officer", lambda: _classifier_says("hopper")),
+        Move("drag", "application", "^The pict", lambda: "A part is covered, and nothing is shown yet.", by=(60, 40)),
     ],
     "convolution": [
         Move("key", "gridcell", "output row 1 column 1:", lambda: _convolution_says(0, 1), key="ArrowRight"),
@@ -280,6 +298,7 @@ MOVES = {
 # What is dragged while frames are counted: role and name. The results have nothing to drag.
 SWEEPS = {
     "cells": ("slider", "Light moved"),
+    "classifier": ("application", "^The picture"),
     "convolution": ("grid", "Output"),
     "geometry": ("slider", "Output"),
     "inception": ("slider", "Channels in"),
@@ -329,16 +348,21 @@ class Reader:
         self.requests: list[str] = []
         self.errors: list[str] = []
 
-    def open(self, *shown: figures.LiveFigure, page_attributes: str = "", page: Page | None = None) -> Page:
+    def open(
+        self, *shown: figures.LiveFigure, page_attributes: str = "", head: str = "", page: Page | None = None
+    ) -> Page:
         page = page or self.context.new_page()
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         page.on("request", lambda request: self.requests.append(request.url))
         body = "".join(demo._repr_html_() for demo in shown)
+        for demo in shown:
+            if demo.files:
+                write_files(demo, self.folder / "_static" / "figures")
         path = self.folder / "page.html"
         path.write_text(
-            f'<!doctype html><html lang="en" {page_attributes}><head><meta charset="utf-8"><title>Figures</title>'
-            '<meta name="viewport" content="width=device-width"></head>'
+            f'<!doctype html><html lang="en" data-content_root="./" {page_attributes}><head><meta charset="utf-8">'
+            f'{head}<title>Figures</title><meta name="viewport" content="width=device-width"></head>'
             f"<body><main><h1>Figures</h1>{body}</main></body></html>",
             encoding="utf-8",
         )
@@ -361,13 +385,15 @@ def reader(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Reader]]:
     for one in made:
         one.context.close()
         assert one.errors == []
-        assert [url for url in one.requests if not url.startswith(tmp_path.as_uri())] == []
+        own = (tmp_path.as_uri(), "blob:", "data:")  # nothing else is the page's own
+        assert [url for url in one.requests if not url.startswith(own)] == []
 
 
 @pytest.fixture
 def says() -> Callable[[Locator, str | re.Pattern], None]:
     """Wait until the figure's status line says the sentence."""
-    return lambda figure, sentence: expect(figure.get_by_role("status")).to_have_text(sentence)
+    # a figure that loads a network first may take longer than Playwright's own limit on a busy machine
+    return lambda figure, sentence: expect(figure.get_by_role("status")).to_have_text(sentence, timeout=30_000)
 
 
 @pytest.fixture

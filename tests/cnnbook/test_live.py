@@ -205,6 +205,12 @@ def test_in_a_live_notebook(lab, page):
     count = len(figures.__all__) - 1
     expect(fourth.locator(".cnnlib-demo[data-live]")).to_have_count(count, timeout=30_000)
     expect(fourth.locator(".frame")).to_have_count(2 * count, timeout=30_000)
+    # What a figure fetches: the kernel hands it out to a widget, and a page that is no book's has it nowhere.
+    plain, widget = fourth.get_by_role("region", name=re.compile("^Show it something")).all()
+    plain.get_by_role("radio", name="an espresso").check(force=True)
+    expect(plain.get_by_role("status")).to_contain_text("figures.classifier().widget()", timeout=30_000)
+    widget.get_by_role("radio", name="an espresso").check(force=True)
+    expect(widget.get_by_role("status")).to_have_text(re.compile("^First guess: espresso"), timeout=60_000)
 
     run(fifth)
     fifth.get_by_role("textbox", name="Two and two?").fill("22")

@@ -37,7 +37,7 @@ BELOW = {
     },
     "cnnbook": {
         "ilsvrc_results": set(),
-        "figures": {"cnnlib", "ilsvrc_results"},
+        "figures": {"cnnlib", "ilsvrc_results", "pretrained"},
         "questions": {"figures"},
         "plotting": set(),
         "controls": {"plotting"},
