@@ -266,6 +266,7 @@ class Nesterov(Optimizer):
         check_at_least_zero("momentum", momentum)
         self.momentum = momentum
         self._ahead = False
+        self._away: list[tuple[Parameter, Array]] = []
 
     def look_ahead(self) -> None:
         if self._ahead:
@@ -273,19 +274,22 @@ class Nesterov(Optimizer):
         self._ahead = True
         self._follow()
         for parameter, state in zip(self.parameters, self.state, strict=True):
-            v = state.get("velocity")
-            if v is not None:
-                parameter.data += self.momentum * v
+            if parameter.requires_grad and "velocity" in state:
+                parameter.data += self.momentum * state["velocity"]
+                self._away.append((parameter, state["velocity"]))
 
     def step(self) -> None:
         if not self._ahead:
             raise RuntimeError("Nesterov's gradient is taken ahead: call look_ahead() before the forward pass")
-        self._ahead = False
+        for parameter, v in self._away:
+            if parameter.grad is None:  # it is not moved, so it comes back
+                parameter.data -= self.momentum * v
+        self._ahead, self._away = False, []
         super().step()
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         super().load_state_dict(state)
-        self._ahead = False  # a state is that of parameters that aren't
+        self._ahead, self._away = False, []  # a state is that of parameters that aren't
 
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
         v = state.get("velocity")

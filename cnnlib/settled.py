@@ -1,5 +1,6 @@
 """Objects that take no attributes but those they were made with: a misspelt setting is an error."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ class Settled(type):
             return inspect.Signature()
         own = inspect.signature(cls.__init__)  # type: ignore[misc]
         return own.replace(parameters=list(own.parameters.values())[1:])
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; nearest: ..." with the known names that are spelt most like `name`, or nothing if none is."""
+    import difflib
+
+    alike = difflib.get_close_matches(name, list(known), n=3)
+    return f"; nearest: {', '.join(map(repr, alike))}" if alike else ""
 
 
 def check_attribute(owner: Any, name: str) -> None:
