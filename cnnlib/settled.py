@@ -42,7 +42,9 @@ def check_attribute(owner: Any, name: str) -> None:
     """Raise AttributeError if `name` is not one of the attributes that an object has had since it was made."""
     if name.startswith("_") or hasattr(owner, name) or "_made" not in vars(owner):
         return
-    settings = [known for known in vars(owner) if not known.startswith("_")]
+    computed = vars(type(owner).__mro__[-2]).items()
+    settings = [known for known, value in computed if isinstance(value, property) and value.fset]
+    settings += [known for known in vars(owner) if not known.startswith("_")]
     raise AttributeError(
         f"{type(owner).__name__} has no {name!r}, so setting it would change nothing. "
         f"What can be set: {', '.join(settings) or 'nothing'}"

@@ -1,6 +1,7 @@
 """Training, evaluation, and checkpoints that survive."""
 
 from cnnlib.losses import Criterion
+from cnnlib.training.averaging import AveragedModel, get_ema_avg_fn, get_swa_avg_fn
 from cnnlib.training.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -14,6 +15,7 @@ from cnnlib.training.history import Batch, Epoch, History
 from cnnlib.training.loop import Callbacks, InterruptedRunError, fit
 
 __all__ = [
+    "AveragedModel",
     "Batch",
     "Callbacks",
     "Checkpoint",
@@ -28,6 +30,8 @@ __all__ = [
     "checkpoint_settings",
     "evaluate",
     "fit",
+    "get_ema_avg_fn",
+    "get_swa_avg_fn",
     "load_checkpoint",
     "save_checkpoint",
     "started_by_torchrun",

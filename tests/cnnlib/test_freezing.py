@@ -173,8 +173,12 @@ def test_a_frozen_beginning_needs_no_backward_pass(device):
             net(x)
             net.forget()
             assert all(getattr(module, "_cache", None) is None for module in net.modules())
-            return {n: len(net[n].asked) for n, p in net.named_parameters() for n in [n.replace("conv.bias", "count")]
-                    if n.endswith("count")}
+            return {
+                n: len(net[n].asked)
+                for n, p in net.named_parameters()
+                for n in [n.replace("conv.bias", "count")]
+                if n.endswith("count")
+            }
 
         counts = run()
         assert set(counts.values()) == {1}, name
