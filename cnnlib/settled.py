@@ -34,7 +34,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; nearest: ..." with the known names that are spelt most like `name`, or nothing if none is."""
     import difflib
 
-    alike = difflib.get_close_matches(name, list(known), n=3)
+    by_lower = {one.lower(): one for one in known}
+    alike = [by_lower[one] for one in difflib.get_close_matches(name.lower(), list(by_lower), n=3)]
     return f"; nearest: {', '.join(map(repr, alike))}" if alike else ""
 
 

@@ -1,17 +1,20 @@
 """The architectures of the lecture, each from the table of its paper."""
 
-from cnnlib.models._weights import WeightsError, load_weights
+from cnnlib.models._weights import IncompatibleKeys, WeightsError, load_weights, other_heads, read_weights
 from cnnlib.models.alexnet import alexnet
 from cnnlib.models.googlenet import googlenet
 from cnnlib.models.lenet import lenet
 from cnnlib.models.vgg import vgg, vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
+    "IncompatibleKeys",
     "WeightsError",
     "alexnet",
     "googlenet",
     "lenet",
     "load_weights",
+    "other_heads",
+    "read_weights",
     "vgg",
     "vgg11",
     "vgg13",
