@@ -20,10 +20,12 @@ class LRScheduler:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
+        self.base_lrs: list[float] = []
         for group in optimizer.param_groups:
             if group.initial_lr is None:
                 group.initial_lr = group.lr
-        self.base_lrs: list[float] = [group.initial_lr for group in optimizer.param_groups]
+            self.base_lrs.append(group.initial_lr)
+        self.epoch: int = 0
         self.step(0)
 
     def lr(self, epoch: int, base_lr: float) -> float:

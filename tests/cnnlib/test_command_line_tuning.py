@@ -34,7 +34,7 @@ def run(tmp_path, monkeypatch, capsys):
     def command(digits, *arguments):
         split = few(digits)
         monkeypatch.setattr(data, "digits", lambda: split)
-        monkeypatch.setattr(sys, "argv", ["cnnlib", "train", "lenet", "--lr", "0.02", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["cnnlib", "train", "lenet", "--lr", "0.05", "--batch-size", "32", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             __main__.main()
         return ended.value.code or 0, *capsys.readouterr()
@@ -52,9 +52,9 @@ def accuracy(path):
 def test_from_digits_0_to_4_to_digits_5_to_9(run, tmp_path):
     """The head alone learns from a few images what it can't from features that were never trained."""
     low, tuned, plain = (tmp_path / f"{name}.safetensors" for name in ("low", "tuned", "plain"))
-    status, _, err = run(range(5), "--epochs", 4, "--checkpoint", low)
+    status, _, err = run(range(5), "--epochs", 10, "--checkpoint", low)
     assert status == 0, err
-    head = ("--head-only", "--epochs", 3)
+    head = ("--head-only", "--epochs", 10)
     status, out, err = run(range(5, 10), "--init", low, *head, "--checkpoint", tuned)
     assert status == 0 and "8 of 10 parameters stay as they are" in out, err
     before, after = load_file(low), load_file(tuned)
