@@ -34,7 +34,8 @@ def run(tmp_path, monkeypatch, capsys):
     def command(digits, *arguments):
         split = few(digits)
         monkeypatch.setattr(data, "digits", lambda: split)
-        monkeypatch.setattr(sys, "argv", ["cnnlib", "train", "lenet", "--lr", "0.05", "--batch-size", "32", *map(str, arguments)])
+        recipe = ("--lr", "0.05", "--batch-size", "32")
+        monkeypatch.setattr(sys, "argv", ["cnnlib", "train", "lenet", *recipe, *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             __main__.main()
         return ended.value.code or 0, *capsys.readouterr()
