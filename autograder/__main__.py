@@ -1,4 +1,4 @@
-"""`python -m autograder release | solution | check | grade | feedback | gradebook | export | similar`."""
+"""`python -m autograder COMMAND`: releases go out, submissions come in, grades and pages go back."""
 
 import statistics
 import tempfile
@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from autograder import batch, downloads, export, feedback, late
+from autograder import batch, downloads, dry_run, export, feedback, late
 from autograder import roster as class_list
 from autograder.choice import Chosen, choose
 from autograder.problem_set import Given, ProblemSet
@@ -23,8 +24,19 @@ from autograder.sandbox import SandboxError, open_sandbox
 from autograder.submission import Submission, UnreadableNotebook, read
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-console = Console(markup=False, highlight=False)  # students' names and errors may look like markup
 
+
+class Screen(Console):
+    """A terminal on which strangers' text is text: no markup, and no commands for the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make text of a string: all that is printed passes here, a table's cells too."""
+        return super().render_str("\n".join(map(downloads.plain, text.split("\n"))), **options)
+
+
+console = Screen(markup=False, highlight=False)
+
+TIME_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"]  # a day alone says no time
 SetName = Annotated[str, typer.Argument(metavar="SET", help="A problem set: the name of its file in homework/.")]
 ResultsFolder = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that `grade` wrote.")]
 ClassSeed = Annotated[int, typer.Option("--class-seed", help="Draws the class's variant; two years, two seeds.")]
@@ -108,6 +120,30 @@ def check(
 
 
 @app.command()
+def student(
+    folder: Annotated[Path, typer.Argument(help="A new folder, or the one that was written before, committed.")],
+    class_seed: ClassSeed = 0,
+) -> None:
+    """Write a repository without solutions, for Binder and nbgitpuller, which hand out all that they find."""
+    from autograder import student  # brings nbgrader, seconds that the other commands need not wait
+
+    with explained():
+        files = student.write(folder, class_seed)
+    console.print(f"{folder}: {files} files, none with a solution: commit and push them as a repository of their own")
+
+
+@app.command(name="try")
+def try_out(
+    file: Annotated[Path, typer.Argument(help="A notebook with answers.")],
+    release: Annotated[
+        Path | None, typer.Option(help="The notebook as it was handed out, where FILE lost its metadata.")
+    ] = None,
+) -> None:
+    """Run each answer on its own, as a student can: no solution, no hidden case, no sandbox."""
+    raise typer.Exit(dry_run.main([str(file), *(["--release", str(release)] if release else [])]))
+
+
+@app.command()
 def grade(
     set_name: SetName,
     submissions: Annotated[Path, typer.Argument(help="Folder, or the zip that Moodle or Canvas gives to download.")],
@@ -120,8 +156,12 @@ def grade(
         str | None, typer.Option(help="Address of a Dask scheduler; its workers see the same folders.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Submissions graded side by side.")] = 1,
-    seed: Annotated[
-        int | None, typer.Option(help="Draws the random inputs; default: one that nobody can guess.")
+    secret: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="AUTOGRADER_SECRET",
+            help="File of random text that draws the inputs; default: the run draws its own.",
+        ),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time that one exercise may take.")] = 10.0,
     regrade: Annotated[bool, typer.Option(help="Grade all again, with the checks of today; show who changes.")] = False,
@@ -137,7 +177,9 @@ def grade(
         students = class_list.read(roster) if roster else None
         handed_in = downloads.find(submissions, set_name, results / "unpacked", students)
         found = handed_in.students
-        before, done = _settle(store, problem_set, seed, seconds, unsafe, regrade)
+        before, done = _settle(
+            store, problem_set, batch.read_secret(secret) if secret else None, seconds, unsafe, regrade
+        )
         settings = store.settings
         todo = {s: files for s, files in found.items() if not _still_holds(done.get(s), files, settings)}
     console.print(f"{len(found)} submissions, {len(found) - len(todo)} of them graded before; {sandbox.isolation}")
@@ -147,11 +189,12 @@ def grade(
             task = progress.add_task("grading", total=len(todo))
             for result in _graded(todo, problem_set, settings, jobs, dask):
                 store.save(result)
-                progress.update(task, advance=1, description=f"{result.student}: {result.state}")
+                progress.update(task, advance=1, description=f"{downloads.plain(result.student)}: {result.state}")
         graded = {student: result for student, result in store.load(problem_set).items() if student in found}
         _write_feedback(results, graded, problem_set.title)
         batch.write(results / "grades.csv", export.table(graded.values(), "csv", problem_set.title))
         _list_ignored(handed_in, results / "ignored.csv")
+        store.end()
     _summary(graded, problem_set.points)
     if before:
         _changes(before, graded)
@@ -164,12 +207,35 @@ def write_feedback(
     course: Annotated[
         Path | None, typer.Option(help="nbgrader's course folder: add the points that a person gave.")
     ] = None,
+    moodle: Annotated[
+        Path | None, typer.Option(help="Moodle's download: write RESULTS/feedback.zip for Moodle too.")
+    ] = None,
+    roster: Annotated[Path | None, typer.Option(help="The roster that was graded with, for --moodle.")] = None,
 ) -> None:
     """Write the students' pages again from the records."""
+    without: list[str] = []
     with explained():
         records, problem_set = _records(results, course)
         _write_feedback(results, records, problem_set.title)
+        if moodle:
+            students = class_list.read(roster) if roster else None
+            with tempfile.TemporaryDirectory() as unpacked:
+                found = downloads.find(moodle, problem_set.name, Path(unpacked), students).students
+            folders = {student: downloads.moodle_folder(each.names) for student, each in found.items()}
+            pages = {folders[s]: feedback.render(r, problem_set.title) for s, r in records.items() if folders.get(s)}
+            if not pages:
+                raise ValueError(
+                    f"{moodle} has no folder of anybody who was graded: Moodle's are called like "
+                    "Doe Jane_12345_assignsubmission_file; give the --roster that was graded with"
+                )
+            feedback.moodle_zip(results / "feedback.zip", pages)
+            without = sorted(student for student in records.keys() | found.keys()
+                             if student not in records or not folders.get(student))  # fmt: skip
     console.print(f"{len(records)} pages in {results / 'feedback'}")
+    if moodle:
+        console.print(f"{len(pages)} of them in {results / 'feedback.zip'}")
+    if without:
+        console.print(f"not in it, without a folder in the download or a record: {', '.join(without)}")
 
 
 @app.command(name="export")
@@ -177,11 +243,17 @@ def write_export(
     results: ResultsFolder,
     layout: Annotated[str, typer.Option("--format", help=" or ".join(export.FORMATS) + ".")] = "csv",
     to: Annotated[Path | None, typer.Option(help="File to write; default: RESULTS/FORMAT.csv.")] = None,
-    due: Annotated[datetime | None, typer.Option(help="Who hands in after this time is late.")] = None,
+    due: Annotated[
+        datetime | None, typer.Option(formats=TIME_FORMATS, help="Who hands in after this time is late.")
+    ] = None,
     zone: Annotated[str | None, typer.Option(help="Zone of --due, Europe/Zurich say; default: this machine's.")] = None,
     times: Annotated[
         Path | None, typer.Option(help="When each handed in: a CSV with id and 'handed in', or Moodle's worksheet.")
     ] = None,
+    extensions: Annotated[
+        Path | None, typer.Option(help="Who may hand in later than --due: a CSV with id and due.")
+    ] = None,
+    roster: Annotated[Path | None, typer.Option(help="Who gets a row: those who left the class drop out.")] = None,
     free_days: Annotated[int, typer.Option(min=0, help="Late days that cost nothing.")] = 0,
     percent: Annotated[float, typer.Option(min=0, max=100, help="What each further day begun costs.")] = 10.0,
     course: Annotated[
@@ -195,12 +267,20 @@ def write_export(
         if due:
             where = late.zone(zone)
             stated = late.read_times(times, where) if times else {}
-            policy = late.LatePolicy(due.replace(tzinfo=where), free_days, percent, stated)
-        records, problem_set = _records(results, course)
+            longer = late.read_times(extensions, where, late.DUE) if extensions else {}
+            policy = late.LatePolicy(due.replace(tzinfo=where), free_days, percent, stated, longer)
+        elif times or extensions:
+            raise ValueError("--times and --extensions count from a time that --due says: give it too")
+        graded, problem_set = _records(results, course)
+        students = class_list.read(roster).ids if roster else graded.keys()
+        records = {student: result for student, result in graded.items() if student in students}
         batch.write(target, export.table(records.values(), layout, problem_set.title, policy))
-    unknown = sorted(policy.times.keys() - records.keys()) if policy else []
-    if unknown:
-        console.print(f"{len(unknown)} times are of nobody who was graded: {', '.join(map(downloads.plain, unknown))}")
+    for given, what in ((policy.times, "times"), (policy.extensions, "extensions")) if policy else ():
+        if given.keys() - graded.keys():
+            console.print(f"{what} of nobody who was graded: {', '.join(sorted(given.keys() - graded.keys()))}")
+    for these, where_not in ((graded.keys() - set(students), "the roster"), (set(students) - graded.keys(), "the run")):
+        if these:
+            console.print(f"without a row, not in {where_not}: {', '.join(sorted(these))}")
     guessed = sum(isinstance(policy.handed_in(result), late.OfFile) for result in records.values()) if policy else 0
     if guessed:
         console.print(f"{guessed} times are those of files, which copying changes: give the LMS's with --times")
@@ -240,17 +320,17 @@ def similar(
     """List the pairs of students whose answers are alike. Look at them yourself: short answers often are."""
     with explained():
         from autograder import source
-        from autograder.similarity import similar
+        from autograder.similarity import bare, similar
 
         problem_set = source.load(set_name, class_seed)
         with tempfile.TemporaryDirectory() as unpacked:
             found = downloads.find(submissions, set_name, Path(unpacked))
             code = {
-                student: "\n\n".join(answer.source for answer in submission.answers.values())
+                student: "\n\n".join(bare(answer.source) for answer in submission.answers.values())
                 for student, submission in _submissions(found, problem_set)
             }
         given = [cell.source if isinstance(cell, Given) else cell.stub for cell in problem_set.cells]
-        pairs = similar(code, "\n\n".join(given), at_least)
+        pairs = similar(code, "\n\n".join(map(bare, given)), at_least)
         rows = [["one", "other", "share"], *([p.one, p.other, p.share] for p in pairs)]
         batch.write(to, export.as_csv(rows))
     console.print(f"{to}: {len(pairs)} pairs of {len(code)} students")
@@ -295,15 +375,16 @@ def _settle(
             f"{store.folder} holds a run with another {' and '.join(differ)}: --regrade grades all again and "
             "shows who changes, another --results folder keeps both"
         )
-    if regrade:
-        store.set_aside()
+    if regrade or store.phase is batch.Phase.REGRADING:
+        store.begin_again(new)
+        return store.previous(), store.load(problem_set)
     store.begin(new)
-    return store.previous(), store.load(problem_set)
+    return {}, store.load(problem_set)
 
 
 def _still_holds(result: Result | None, handed_in: downloads.HandedIn, settings: batch.Settings) -> bool:
     """Whether a record of an earlier, killed run is about the very notebook that lies there now."""
-    if result is None or result.digest is None or result.seed != settings.seed:
+    if result is None or result.digest is None or result.seed != settings.seed_of(result.digest):
         return False
     if len(handed_in.notebooks) != 1 or handed_in.unreadable:
         return False
@@ -319,6 +400,8 @@ def _records(folder: Path, course: Path | None = None) -> tuple[dict[str, Result
     settings = store.settings
     if settings is None:
         raise batch.RunError(f"{folder} holds no run: `python -m autograder grade` makes one")
+    if store.phase is batch.Phase.REGRADING:
+        raise batch.RunError(f"the regrading in {folder} has not ended: the same `grade ... --regrade` command goes on")
     from autograder import source  # brings nbgrader, seconds that a mistyped folder need not wait
 
     problem_set = source.load(settings.problem_set, settings.class_seed)

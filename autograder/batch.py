@@ -2,24 +2,31 @@
 
 import ctypes
 import hashlib
+import hmac
 import json
 import os
 import secrets
+import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from multiprocessing import get_context
 from pathlib import Path
 
 from autograder.choice import Chosen, Disputed, Nothing, choose
 from autograder.downloads import HandedIn
-from autograder.grading import fits, grade, questions
+from autograder.grading import Starved, fits, grade, questions
 from autograder.late import file_time
 from autograder.problem_set import ProblemSet
 from autograder.result import Result, Undecided
 from autograder.sandbox import Limits, find_sandbox
+from autograder.submission import LARGEST_NOTEBOOK
+
+SHORTEST_SECRET = 16
 
 
 class RunError(RuntimeError):
@@ -28,7 +35,7 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What must be equal for two results to be comparable."""
+    """What must be equal for two results to be comparable. `seed` is the run's secret: it draws the random inputs."""
 
     problem_set: str
     title: str
@@ -42,15 +49,46 @@ class Settings:
     def draw(cls, problem_set: ProblemSet, seed: int | None, seconds: float, unsafe: bool) -> "Settings":
         """Settle a run: its random inputs come from `seed`, or from one that nobody can guess."""
         checks = hashlib.sha256(repr(problem_set.cells).encode()).hexdigest()
-        seed = secrets.randbits(48) if seed is None else seed
+        seed = secrets.randbits(128) if seed is None else seed
         return cls(problem_set.name, problem_set.title, problem_set.class_seed, seed, checks, seconds, unsafe)
+
+    def seed_of(self, digest: str | None) -> int:
+        """Return what draws the inputs of one notebook, given its SHA-256.
+
+        Another notebook gets other inputs: what an answer printed of them, or a page said of it, helps no later one.
+        """
+        if digest is None:
+            return self.seed
+        return int.from_bytes(hmac.digest(str(self.seed).encode(), digest.encode(), "sha256")[:16])
+
+
+def read_secret(path: Path) -> int:
+    """Return the seed that a course's secret stands for: the same on every machine. Raises ValueError for a short one.
+
+    The file's text is the secret, without white space around it.
+    """
+    secret = path.read_text(encoding="utf-8").strip()
+    if len(set(secret)) < 8 or len(secret) < SHORTEST_SECRET:
+        raise ValueError(
+            f"{path} holds a secret that can be guessed: take {SHORTEST_SECRET} random characters or more, as "
+            "`python -c 'import secrets; print(secrets.token_hex())'` writes them"
+        )
+    return int.from_bytes(hashlib.sha256(secret.encode()).digest()[:16])
+
+
+class Phase(StrEnum):
+    """How far a run has come; only one that has ended has a record of everybody."""
+
+    GRADING = "grading"
+    REGRADING = "regrading"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True)
 class Results:
     """The folder that a run writes, one process at a time: `run.json`, and a record a student in `records/`.
 
-    After a regrading `previous/` holds the records from before.
+    `previous/` holds the records from before a regrading, from its beginning to the beginning of the next.
     """
 
     folder: Path
@@ -58,28 +96,56 @@ class Results:
     @property
     def settings(self) -> Settings | None:
         """Settings of the run that the folder holds, if any. Raises RunError if they cannot be read."""
+        held = self._held()
+        return held[0] if held else None
+
+    @property
+    def phase(self) -> Phase | None:
+        """How far the run has come that the folder holds, if any. Raises RunError if that cannot be read."""
+        held = self._held()
+        return held[1] if held else None
+
+    def _held(self) -> tuple[Settings, Phase] | None:
         path = self.folder / "run.json"
         if not path.exists():
             return None
         try:
-            return Settings(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise RunError(f"{path} was not written by the autograder: {error}") from None
+            held = json.loads(path.read_text(encoding="utf-8"))
+            return Settings(**held["settings"]), Phase(held["phase"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunError(f"{path} was not written by this autograder: {error!r}") from None
 
     def begin(self, settings: Settings) -> None:
-        """Make the folder and note the settings."""
-        (self.folder / "records").mkdir(parents=True, exist_ok=True)
-        write(self.folder / "run.json", json.dumps(asdict(settings), indent=1))
+        """Make the folder for a run, or go on with one."""
+        self._note(settings, Phase.GRADING)
+        (self.folder / "records").mkdir(exist_ok=True)
+
+    def begin_again(self, settings: Settings) -> None:
+        """Regrade, or go on with that: the records so far are kept as the previous ones until the next regrading.
+
+        Whenever it is killed, the same call does the rest, and no record from before is lost.
+        """
+        records, previous = self.folder / "records", self.folder / "previous"
+        if self.phase is not Phase.REGRADING:
+            if records.exists():
+                shutil.rmtree(previous, ignore_errors=True)
+                os.rename(records, previous)
+        elif self.settings != settings:
+            shutil.rmtree(records, ignore_errors=True)  # of other checks, and not all of them
+        self._note(settings, Phase.REGRADING)
+        records.mkdir(exist_ok=True)
+
+    def end(self) -> None:
+        """Note that everybody has a record."""
+        self._note(self.settings, Phase.ENDED)
+
+    def _note(self, settings: Settings, phase: Phase) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write(self.folder / "run.json", json.dumps({"phase": phase, "settings": asdict(settings)}, indent=1))
 
     def save(self, result: Result) -> None:
         """Write one record; a reader sees the old one or the new one, never half of it."""
         write(self.folder / "records" / f"{result.student}.json", result.dumps())
-
-    def set_aside(self) -> None:
-        """Keep the records so far as the previous ones: a regrading compares with them."""
-        (self.folder / "previous").mkdir(parents=True, exist_ok=True)
-        for path in (self.folder / "records").glob("*.json"):
-            os.replace(path, self.folder / "previous" / path.name)
 
     def load(self, problem_set: ProblemSet | None = None) -> dict[str, Result]:
         """Read all records by student. One that is damaged, or another student's, is none: it is graded again.
@@ -89,8 +155,9 @@ class Results:
         run = self.settings
         records = self._read("records")
         if run:
-            ours = run.problem_set, run.class_seed, run.seed
-            records = {s: r for s, r in records.items() if (r.problem_set, r.class_seed, r.seed) == ours}
+            ours = run.problem_set, run.class_seed
+            records = {s: r for s, r in records.items() if (r.problem_set, r.class_seed) == ours}
+            records = {s: r for s, r in records.items() if r.seed == run.seed_of(r.digest)}
         if run and problem_set:
             asked = questions(problem_set, run.seed)
             records = {s: r for s, r in records.items() if fits(r, problem_set, asked)}
@@ -124,8 +191,22 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def grade_student(student: str, handed_in: HandedIn, problem_set: ProblemSet, settings: Settings) -> Result:
-    """Grade what one student handed in, in this process: the job of one worker, on this machine or another."""
+def _digest(path: Path) -> str | None:
+    """Return the digest of a notebook that grading will read; None of one that it will refuse."""
+    try:
+        ordinary = path.is_file() and not path.is_symlink()  # reading a pipe would never end
+        return digest(path) if ordinary and path.stat().st_size <= LARGEST_NOTEBOOK else None
+    except OSError:
+        return None
+
+
+def grade_student(
+    student: str, handed_in: HandedIn, problem_set: ProblemSet, settings: Settings, alone: bool = False
+) -> Result:
+    """Grade what one student handed in, in this process: the job of one worker, on this machine or another.
+
+    Raises Starved where it must be graded again, `alone`.
+    """
     match choose(handed_in, problem_set):
         case Disputed(reason):
             return for_a_human(student, reason, problem_set, settings)
@@ -133,7 +214,8 @@ def grade_student(student: str, handed_in: HandedIn, problem_set: ProblemSet, se
             return for_a_human(student, "nothing was handed in", problem_set, settings)
         case Chosen(path, remark):
             box, limits = find_sandbox(settings.unsafe), Limits(settings.seconds)
-            result = grade(path, student, problem_set, box, settings.seed, limits)
+            result = grade(path, student, problem_set, box, settings.seed_of(_digest(path)), limits, alone)
+            result.seed = settings.seed_of(result.digest)  # which an unreadable notebook has none of
             result.remarks += [] if remark is None else [remark]
             result.file_time = file_time(path)
             return result
@@ -153,25 +235,27 @@ def grade_class(
 ) -> Iterator[Result]:
     """Grade submissions side by side and yield each result as it comes. N go in, N come out.
 
-    A worker that dies takes the whole pool with it: what was left is then graded one at a time, in a process
-    each, so that only the submission that kills its grader goes to a human.
+    A submission that neighbours starved is graded again, alone. A worker that dies takes the whole pool with it: what
+    was left is then graded alone too, in a process each, so that only the submission that kills its grader goes to a
+    human.
     """
     left = dict(submissions)
     common = problem_set, settings
-    try:
-        with _pool(jobs) as pool:
-            futures = {pool.submit(grade_student, s, found, *common): s for s, found in left.items()}
-            for future in as_completed(futures):
-                result = outcome(future, futures[future], problem_set, settings)
-                del left[futures[future]]
-                yield result
-    except BrokenProcessPool:
-        for student, found in left.items():
-            try:
-                with _pool(1) as pool:
-                    yield outcome(pool.submit(grade_student, student, found, *common), student, problem_set, settings)
-            except BrokenProcessPool:
-                yield for_a_human(student, "the grader itself died on this notebook", problem_set, settings)
+    with suppress(BrokenProcessPool), _pool(jobs) as pool:
+        futures = {pool.submit(grade_student, s, found, *common): s for s, found in left.items()}
+        for future in as_completed(futures):
+            if isinstance(future.exception(), Starved):
+                continue
+            result = outcome(future, futures[future], problem_set, settings)
+            del left[futures[future]]
+            yield result
+    for student, found in left.items():
+        try:
+            with _pool(1) as pool:
+                future = pool.submit(grade_student, student, found, *common, alone=True)
+                yield outcome(future, student, problem_set, settings)
+        except BrokenProcessPool:
+            yield for_a_human(student, "the grader itself died on this notebook", problem_set, settings)
 
 
 def outcome(future: Future, student: str, problem_set: ProblemSet, settings: Settings) -> Result:

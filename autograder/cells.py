@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from IPython.core.inputtransformer2 import TransformerManager
-
 LARGEST_CELL = 200_000
 MOST_TRANSFORMED = 2_000_000  # characters a notebook: the transformer reads a cell once more for each command in it
 COMMAND = re.compile("[%!?]")
@@ -78,6 +76,8 @@ def parse(source: str) -> ast.Module:
 
 def plain_python(source: str) -> str:
     """Return a cell as IPython would run it, line for line; `autograder.runner` has stand-ins for its commands."""
+    from IPython.core.inputtransformer2 import TransformerManager  # most notebooks can do without, and it takes long
+
     lines = source.splitlines(keepends=True)
     for number, line in enumerate(lines):
         if line.startswith("%%"):

@@ -6,6 +6,7 @@ from distributed import Client, as_completed
 
 from autograder.batch import Settings, grade_student, outcome
 from autograder.downloads import HandedIn
+from autograder.grading import Starved
 from autograder.problem_set import ProblemSet
 from autograder.result import Result
 from autograder.sandbox import open_sandbox
@@ -26,5 +27,13 @@ def grade_class(
             client.submit(grade_student, student, found, problem_set, settings, pure=False): student
             for student, found in submissions.items()
         }
+        starved = []
         for future in as_completed(futures):
-            yield outcome(future, futures[future], problem_set, settings)
+            if isinstance(future.exception(), Starved):
+                starved.append(futures[future])
+            else:
+                yield outcome(future, futures[future], problem_set, settings)
+        for student in starved:  # one after the other: each has the cluster for itself
+            about = student, submissions[student], problem_set, settings
+            future = client.submit(grade_student, *about, alone=True, pure=False)
+            yield outcome(future, student, problem_set, settings)

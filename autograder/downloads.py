@@ -6,14 +6,16 @@ import re
 import shutil
 import unicodedata
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from autograder.roster import Roster
 from autograder.submission import LARGEST_NOTEBOOK
 
-MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)(?:_.*)?", re.DOTALL)
-CANVAS = re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<number>\d+)_\d+_.+", re.DOTALL)
+MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)(?:_(?P<file>.*))?", re.DOTALL)
+MOODLE_FOLDER = re.compile(r".+?_\d+_assignsubmission_(?P<plugin>file|onlinetext)_?", re.DOTALL)
+CANVAS = re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<number>\d+)_\d+_(?P<file>.+)", re.DOTALL)
 NOTEBOOK = (".ipynb", ".ipynb.txt")
 MOST_MEMBERS = 20  # notebooks of an archive that a student made
 LONGEST_NAME = 200  # bytes of a student's id, which names files with some letters more
@@ -21,10 +23,11 @@ LONGEST_NAME = 200  # bytes of a student's id, which names files with some lette
 
 @dataclass
 class HandedIn:
-    """What one student handed in: notebooks, and, in words, what could not be read and may hold one."""
+    """What one student handed in: notebooks, what could not be read and may hold one, and the download's own names."""
 
     notebooks: list[Path] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # of files and folders, as they lie there
 
 
 @dataclass
@@ -64,7 +67,12 @@ def find(folder: Path, set_name: str, unpacked: Path, roster: Roster | None = No
         elif is_folder or _may_hold_a_notebook(entry.name):
             student = _student(entry.name if is_folder else _stem(entry.name), entry.name, roster, found)
             handed_in = found.students.setdefault(student, HandedIn())
+            handed_in.names.append(entry.name)
             own = unpacked / "students" / student
+            match = CANVAS.fullmatch(entry.name) or MOODLE.fullmatch(entry.name)
+            if match and _is_noise(match["file"] or ""):  # behind the LMS's prefix
+                found.ignored.append((plain(entry.name), "hidden, or made by macOS"))
+                continue
             _collect(entry, set_name, own, handed_in, found)
         else:
             found.ignored.append((plain(entry.name), "no notebook"))
@@ -121,6 +129,8 @@ def _unpack(archive: Path, target: Path, handed_in: HandedIn, found: Found, keep
             for member in file.infolist():
                 where = plain(member.filename)
                 parts = member.filename.split("/")
+                if keep != NOTEBOOK and len(parts) > 1 and not _is_noise(parts[0]):
+                    (target / parts[0]).mkdir(exist_ok=True)  # a student's, whatever it holds
                 if member.is_dir():
                     continue
                 if any(map(_is_noise, parts)) or not parts[-1].lower().endswith(keep):
@@ -132,6 +142,17 @@ def _unpack(archive: Path, target: Path, handed_in: HandedIn, found: Found, keep
                     file.extract(member, target)
     except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
         handed_in.unreadable.append(f"{name} can't be unpacked: {error}")
+
+
+def moodle_folder(names: Iterable[str]) -> str | None:
+    """Return the folder in which Moodle looks for a student's feedback: the download's own; None if there is none.
+
+    Moodle 4.1 and later call it `NAME_NUMBER_assignsubmission_file`, older ones put a `_` behind it, and where the
+    download has files instead, their names begin with it. A text typed in Moodle has a folder of its own.
+    """
+    found = [match for match in map(MOODLE_FOLDER.match, names) if match]
+    found.sort(key=lambda match: match["plugin"] != "file")
+    return found[0][0] if found else None
 
 
 def _is_noise(name: str) -> bool:

@@ -1,5 +1,8 @@
 """The page that a student gets back. Whatever the student wrote is shown as text: nothing of it runs."""
 
+import os
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
@@ -19,3 +22,12 @@ def render(result: Result, title: str) -> str:
     """Return the HTML page for one result. Titles of hidden cases are shown, their numbers are not."""
     page = TEMPLATES.get_template("feedback.html.j2")
     return page.render(result=result, title=title, isolated=not result.isolation.startswith("NOT ISOLATED"))
+
+
+def moodle_zip(path: Path, pages: Mapping[str, str]) -> None:
+    """Write pages, by the folder of the download, as Moodle's "Upload multiple feedback files in a zip" takes them."""
+    draft = path.with_name(f".{path.name}.new")
+    with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
+        for folder, page in pages.items():
+            archive.writestr(f"{folder}/feedback.html", page.encode(errors="replace"))
+    os.replace(draft, path)

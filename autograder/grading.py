@@ -16,9 +16,13 @@ from autograder.hole import ask
 from autograder.judge import has_parts, judge
 from autograder.problem_set import Given, ProblemSet, Written, answer_key
 from autograder.result import CaseResult, CodeResult, NotAnswered, Result, Undecided, Unread, WrittenResult
-from autograder.sandbox import Limits, Run, Sandbox, SandboxError
+from autograder.sandbox import Clock, Limits, OutOfClock, Run, Sandbox, SandboxError, SubmissionOver
 from autograder.submission import Submission, UnreadableNotebook, read
 from autograder.verdict import NoAnswer, Right, Wrong
+
+
+class Starved(Exception):
+    """Others had the processor for so long that the clock says nothing of the answers: they must run again, alone."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,12 @@ def grade(
     sandbox: Sandbox,
     seed: int,
     limits: Limits | None = None,
+    alone: bool = True,
 ) -> Result:
-    """Grade the notebook at `path` (None: nothing was handed in) on the random inputs that `seed` draws."""
+    """Grade the notebook at `path` (None: nothing was handed in) on the random inputs that `seed` draws.
+
+    Raises Starved, unless the submission runs `alone`: then the clock is longer, and it counts.
+    """
     started = time.monotonic()
     result = Result(
         *(student, problem_set.name, problem_set.points, seed, problem_set.class_seed, sandbox.isolation),
@@ -68,20 +76,22 @@ def grade(
     )
     try:
         if path is not None:
-            _grade(result, read(path, problem_set), problem_set, sandbox, limits or Limits())
+            _grade(result, read(path, problem_set), problem_set, sandbox, limits or Limits(), alone)
     except (UnreadableNotebook, SandboxError, OSError) as error:
         result.judged = Undecided(str(error))
     result.seconds = round(time.monotonic() - started, 3)
     return result
 
 
-def _grade(result: Result, submission: Submission, problem_set: ProblemSet, sandbox: Sandbox, limits: Limits) -> None:
+def _grade(
+    result: Result, submission: Submission, problem_set: ProblemSet, sandbox: Sandbox, limits: Limits, alone: bool
+) -> None:
     result.digest = submission.digest
     if submission.class_seed not in (None, problem_set.class_seed):
         said = plain(str(submission.class_seed)[:20])
         result.remarks.append(f"the notebook is of class seed {said}; it was graded as one of {problem_set.class_seed}")
     trial = _Trial(problem_set, submission, questions(problem_set, result.seed))
-    result.printed = trial.run(sandbox, limits)
+    result.printed = trial.run(sandbox, limits.alone if alone else limits, alone)
     result.judged = [*trial.exercises(), *_written(problem_set, submission)]
 
 
@@ -97,26 +107,47 @@ class _Trial:
         self.imports = {each.statement: each.name for each in submission.imports}  # run before everything else
         self.not_imported: dict[str, str] = {}  # names, and why they are not there
 
-    def run(self, sandbox: Sandbox, limits: Limits) -> str:
-        """Collect all values; return what was printed. Raises SandboxError if not even the first cell ran."""
-        printed = ""
+    def run(self, sandbox: Sandbox, limits: Limits, alone: bool) -> str:
+        """Collect all values; return what was printed.
+
+        Raises SandboxError if what is given to everybody does not run, Starved if the machine is to blame.
+        """
+        printed, clock = "", Clock()
         while self.called:
-            run = sandbox.run(self._cells(), limits)
+            run = sandbox.run(self._cells(), limits, clock)
             printed = printed or run.printed
             reached = self._collect(run)
             if run.ended is None:
                 break
-            if reached is None and self.imports:  # one of them ended the process: the answers may do without
-                self.not_imported |= dict.fromkeys(self.imports.values(), run.ended)
+            why = run.ended.why
+            if isinstance(run.ended, OutOfClock) and run.ended.starved and not alone:
+                raise Starved(why)
+            if isinstance(run.ended, SubmissionOver):
+                self._give_up(why)
+            elif reached is not None:
+                self.failed.setdefault(reached.exercise, why)
+                if isinstance(reached, channel.Define) or reached.exercise not in self.called:
+                    self.defined.remove(reached.exercise)
+                self.called.discard(reached.exercise)
+            elif self.imports:  # one of them ended the process: the answers may do without
+                self.not_imported |= dict.fromkeys(self.imports.values(), why)
                 self.imports = {}
-                continue
-            if reached is None or reached.exercise not in self.called:
-                raise SandboxError(f"the sandbox failed before it reached an answer: {run.ended}")
-            self.failed.setdefault(reached.exercise, run.ended)
-            self.called.remove(reached.exercise)
-            if isinstance(reached, channel.Define):
-                self.defined.remove(reached.exercise)
+            else:
+                self._needs_a_box(sandbox, limits)
+                self._give_up(why)
         return printed
+
+    def _give_up(self, why: str) -> None:
+        for exercise in self.called:
+            self.failed.setdefault(exercise, why)
+        self.called = set()
+
+    def _needs_a_box(self, sandbox: Sandbox, limits: Limits) -> None:
+        """Run what is given without the answers. Raises SandboxError if that fails too: no student is to blame."""
+        self.defined = set()
+        bare = sandbox.run(self._cells(), limits)
+        if bare.ended is not None:
+            raise SandboxError(f"the sandbox fails without the answers too: {bare.ended.why}")
 
     def _cells(self) -> list[dict[str, Any]]:
         cells = [{"grade_id": words, "source": words, "answer": "", "cases": []} for words in self.imports]

@@ -12,6 +12,7 @@ from autograder.hole import Hole, ask
 from autograder.runner import LARGEST_ARRAY
 from autograder.verdict import Right, Wrong
 
+FEW = 4  # numbers in a row of a table
 FLOATS = {"f2", "f4", "f8"}
 PLAIN = FLOATS | {"b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))}
 
@@ -114,7 +115,10 @@ def _scale(right: np.ndarray) -> float:
 
 
 def difference(answer: Any, right: Any, arguments: list[Any], tolerance: float) -> str:
-    """Describe a wrong answer by numbers that do not give the right one away."""
+    """Describe a wrong answer by numbers that do not give the right one away.
+
+    What is counted (no tolerance) is a table's, say, whose right numbers are the same at the next try: no sizes then.
+    """
     if isinstance(right, tuple) and isinstance(answer, tuple):
         wrong = [n for n, (a, r) in enumerate(zip(answer, right, strict=True)) if not same(a, r, tolerance)]
         return f"array {wrong[0] + 1} of {len(right)}: " + difference(
@@ -132,5 +136,18 @@ def difference(answer: Any, right: Any, arguments: list[Any], tolerance: float) 
         return "returns its input unchanged"
     with np.errstate(over="ignore"):
         off = np.abs(answer - right)
-        wrong, reach = int(np.sum(off > tolerance * _scale(right))), _scale(right)
+        places, reach = np.flatnonzero(off > tolerance * _scale(right)), _scale(right)
+        wrong = len(places)
+        if tolerance == 0:
+            return _counts(places, off.size)
         return f"{wrong} of {off.size} values are wrong, the worst by {off.max():.3g} where values reach {reach:.3g}"
+
+
+def _counts(wrong: np.ndarray, size: int) -> str:
+    """Say which of few numbers are wrong, or how many of many."""
+    if size > FEW:
+        return f"{len(wrong)} of {size} values are wrong"
+    if len(wrong) == size:
+        return f"all {size} numbers are wrong" if size > 1 else "another number"
+    names = " and ".join(str(place + 1) for place in wrong)
+    return f"number{'s' * (len(wrong) > 1)} {names} of {size} {'are' if len(wrong) > 1 else 'is'} wrong"

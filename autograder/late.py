@@ -2,8 +2,9 @@
 
 import math
 import os
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo
 from autograder import roster
 from autograder.result import Result
 
+DUE = ("due",)
 TIMES = ("handed in", "Last modified (submission)", "submitted_at", "time")
 MOODLE = ("%A, %d %B %Y, %I:%M %p", "%A, %d %B %Y, %H:%M", "%A, %B %d, %Y, %I:%M %p")
 
@@ -35,16 +37,17 @@ def _here() -> tzinfo:
     return ZoneInfo(named) if named else datetime.now().astimezone().tzinfo or UTC
 
 
-def read_times(path: Path, where: tzinfo) -> dict[str, datetime]:
-    """Read when each student handed in, from a CSV or from Moodle's grading worksheet; of several times the last.
+def read_times(path: Path, where: tzinfo, columns: Iterable[str] = TIMES) -> dict[str, datetime]:
+    """Read one time a student: when it was handed in, from a CSV or Moodle's grading worksheet, or (DUE) is due.
 
-    Times without a zone are those of `where`. Raises ValueError for a row that is no time.
+    Of several times the last counts. Times without a zone are those of `where`. Raises ValueError for a row that is no
+    time, and for a day without one.
     """
     rows = roster.rows(path)
-    key, when = roster.column(path, rows, roster.IDS, "id"), roster.column(path, rows, TIMES, "handed in")
+    key, when = roster.column(path, rows, roster.IDS, "id"), roster.column(path, rows, columns, next(iter(columns)))
     times: dict[str, datetime] = {}
     for row in rows:
-        if row[when] in ("", "-"):  # nothing was handed in
+        if row[when] in ("", "-"):  # nothing was handed in, nothing was extended
             continue
         time = _time(row[when], where)
         if time is None:
@@ -55,6 +58,8 @@ def read_times(path: Path, where: tzinfo) -> dict[str, datetime]:
 
 
 def _time(text: str, where: tzinfo) -> datetime | None:
+    if re.fullmatch(r"[\dW-]+", text):
+        return None  # a day: whether its beginning or its end is meant, nobody says
     for read in (datetime.fromisoformat, *(lambda text, form=form: datetime.strptime(text, form) for form in MOODLE)):
         try:
             time = read(text)
@@ -82,18 +87,27 @@ class OfFile:
 class LatePolicy:
     """Each day begun after `due` costs `percent` of the score, after `free` days that cost nothing.
 
-    Days are those of the clock on the wall in the zone of `due`: the day of a clock change is one day.
+    Days are those of the clock on the wall in the zone of `due`: the day of a clock change is one day. `extensions`
+    hold a later time for single students.
     """
 
     due: datetime
     free: int = 0
     percent: float = 10.0
     times: Mapping[str, datetime] = field(default_factory=dict)
+    extensions: Mapping[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a due time without a zone: it says no time."""
+        """Refuse a due time without a zone: it says no time. An extension that ends earlier extends nothing."""
         if self.due.tzinfo is None:
             raise ValueError(f"{self.due} has no time zone")
+        for student, due in self.extensions.items():
+            if due <= self.due:
+                raise ValueError(f"the extension of {student!r} to {due} ends before the time of all, {self.due}")
+
+    def due_for(self, student: str) -> datetime:
+        """When one student's notebook is due."""
+        return self.extensions.get(student, self.due).astimezone(self.due.tzinfo)
 
     def handed_in(self, result: Result) -> Stated | OfFile | None:
         """When a notebook was handed in, and who says so; None for who handed nothing in."""
@@ -102,11 +116,11 @@ class LatePolicy:
         return None if result.file_time is None else OfFile(datetime.fromisoformat(result.file_time))
 
     def days(self, result: Result) -> int:
-        """Days begun after the due time; 0 for who was in time or handed nothing in."""
-        when = self.handed_in(result)
-        if when is None or when.time <= self.due:
+        """Days begun after the student's due time; 0 for who was in time or handed nothing in."""
+        when, due = self.handed_in(result), self.due_for(result.student)
+        if when is None or when.time <= due:
             return 0
-        wall = when.time.astimezone(self.due.tzinfo).replace(tzinfo=None) - self.due.replace(tzinfo=None)
+        wall = when.time.astimezone(due.tzinfo).replace(tzinfo=None) - due.replace(tzinfo=None)
         return max(1, math.ceil(wall / timedelta(days=1)))
 
     def score(self, result: Result) -> float | None:

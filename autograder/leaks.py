@@ -33,6 +33,7 @@ from autograder import source
 SECRET = re.compile(r"### BEGIN (SOLUTION|HIDDEN TESTS)\n.*?### END \1", re.DOTALL)
 TELLING = 20  # letters and digits; a shorter line may well stand in a chapter too
 IMPORT = re.compile(r"\s*(import|from)\s")  # says what the public API is called
+NAME = re.compile(r"""["'](\w+)["'],?""")  # of a function, say, that all are asked for
 API = (numpy, numpy.linalg, numpy.lib.stride_tricks, torch, torch.nn, torch.nn.functional, torch.Tensor)
 BASE64 = re.compile(r"(?:[\w+/-]{60,}\s+)*[\w+/-]{24,}={0,2}", re.ASCII)
 ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
@@ -67,12 +68,13 @@ def secrets(solution: NotebookNode, class_seed: int = 0) -> Secrets:
         line.strip() for cell in hidden for match in SECRET.finditer(cell.source) for line in match[0].splitlines()
     }
     lines = {line for line in lines if len(re.sub(r"\W", "", line)) >= TELLING and not IMPORT.match(line)}
-    said = _squeezed(public)
+    said, words = _squeezed(public), set(re.findall(r"\w+", public))
+    lines = {line for line in lines if not (NAME.fullmatch(line) and NAME.fullmatch(line)[1] in words)}
     names = {name for cell in hidden if cell.cell_type == "code" for name in _bound(cell.source)}
     names = {name for name in names if re.fullmatch(r"[a-z]+_\w{6,}", name)}
     return Secrets(
         frozenset(line for line in lines if _squeezed(line) not in said),
-        frozenset(names - set(re.findall(r"\w+", public)).union(*map(dir, API))),
+        frozenset(names - words.union(*map(dir, API))),
     )
 
 

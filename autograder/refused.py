@@ -3,7 +3,8 @@
 What a process maps is counted (`autograder.sandbox`), and the box's folders have a size. What could hold memory beside
 these is refused: files in memory, shared mappings without a file and System V's shared memory and messages, which live
 on unmapped; sockets, pages given to a pipe and io_uring's rings, which the kernel keeps; and namespaces of one's own,
-in which further folders in memory can be mounted.
+in which further folders in memory can be mounted. So is what reaches into other processes or deep into the kernel:
+ptrace and its kin, keyrings, bpf, performance counters, page faults of one's own.
 """
 
 import ctypes
@@ -15,6 +16,8 @@ LIBRARY = "libseccomp.so.2"
 CALLS = (
     *("memfd_create", "memfd_secret", "shmget", "msgget", "semget"),
     *("socket", "socketpair", "vmsplice", "io_uring_setup", "unshare", "setns"),
+    *("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp"),
+    *("keyctl", "add_key", "request_key", "bpf", "perf_event_open", "userfaultfd"),
 )
 SHARED_ANONYMOUS = 0x21  # MAP_SHARED | MAP_ANONYMOUS
 NAMESPACES = 0x7E020000  # all of CLONE_NEW*: cgroup, uts, ipc, user, pid, net and mount

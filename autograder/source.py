@@ -4,6 +4,7 @@ import random
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import jupytext
@@ -20,7 +21,8 @@ from nbgrader.preprocessors import (
     LockCells,
 )
 
-from autograder.problem_set import Exercise, Given, ProblemSet, Written
+from autograder import dry_run
+from autograder.problem_set import Exercise, Given, ProblemSet, Written, answer_key
 
 FOLDER = Path(__file__).resolve().parent.parent / "homework"
 HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS\n(.*?)### END HIDDEN TESTS", re.DOTALL)
@@ -60,7 +62,7 @@ def solution(name: str, class_seed: int = 0) -> NotebookNode:
         block_end_string="%>",
         undefined=jinja2.StrictUndefined,
     )
-    body = template.from_string(body).render(draw)
+    body = template.from_string(body).render(draw, set_name=name)
     notebook = jupytext.reads(f"---\n{yaml.safe_dump(about)}---\n{body}", fmt="md:myst")
     notebook.metadata = nbformat.from_dict(
         {
@@ -93,14 +95,26 @@ def release(name: str, class_seed: int = 0) -> NotebookNode:
         about = cell.metadata.get("nbgrader", {})
         if cell.cell_type == "code" and (about.get("grade") or about.get("solution")):
             cell.metadata.tags = ["raises-exception"]  # "Run all" goes on past what is not answered yet
+    notebook.metadata.problem_set.cells = _for_dry_run(name, class_seed, {c.id: c.source for c in notebook.cells})
     return notebook
+
+
+def _for_dry_run(name: str, class_seed: int, shown: dict[str, str]) -> list[dict[str, Any]]:
+    """Return what the students' dry run has to know, taken from what the release shows."""
+    problem_set = _load(name, class_seed, shown)
+    answers = {grade_id: key.hole.answer for grade_id, key in answer_key(problem_set).items()}
+    checks = {grade_id: shown[exercise.check] for grade_id, exercise in problem_set.exercises.items()}
+    return dry_run.about(problem_set, answers, checks)
 
 
 @cache
 def load(name: str, class_seed: int = 0) -> ProblemSet:
     """Return the problem set as the grader knows it. Raises ValueError for cells that do not fit together."""
+    return _load(name, class_seed, {cell.id: cell.source for cell in release(name, class_seed).cells})
+
+
+def _load(name: str, class_seed: int, stubs: dict[str, str]) -> ProblemSet:
     source = solution(name, class_seed)
-    stubs = {cell.id: cell.source for cell in release(name, class_seed).cells}
     cells: list[Given | Exercise | Written] = []
     title = heading = ""
     answer: NotebookNode | None = None

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.cases import GROUPS, MEMORY
+from benchmarks.cases import CUDA, GROUPS, MEMORY
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 console = Console()
@@ -96,8 +96,10 @@ def main(
         raise typer.BadParameter(f"no group {', '.join(unknown)}; there are {', '.join(GROUPS)}")
     if save and group:
         raise typer.BadParameter("what is saved is one run of all groups: leave out their names, or --save")
+    if not has_cuda() and (without := set(group or ()) & set(CUDA)):
+        raise typer.BadParameter(f"{', '.join(without)} needs a GPU, and torch sees none here")
     rows: list[dict] = []
-    for name in group or GROUPS:
+    for name in group or groups():
         unit = "MB" if name in MEMORY else "ms"
         table = Table("case", "side", unit, "ratio", title=name)
         for case in GROUPS[name]:
@@ -121,6 +123,18 @@ def main(
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps({"machine": machine(), "rounds": rounds, "rows": rows}, indent=1) + "\n")
         console.print(f"saved as {RESULTS.relative_to(RESULTS.parents[2])}")
+
+
+def groups() -> list[str]:
+    """Return the names of what can be measured here."""
+    return [name for name in GROUPS if name not in CUDA or has_cuda()]
+
+
+def has_cuda() -> bool:
+    """Whether torch sees a GPU."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def machine() -> dict[str, str]:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 Work = Callable[[], Any]
-BATCH = {"lenet": 128, "alexnet": 16, "googlenet": 4, "vgg16": 2}
-INPUT = {"lenet": (1, 32, 32), "alexnet": (3, 227, 227), "googlenet": (3, 224, 224), "vgg16": (3, 224, 224)}
-CLASSES = {"lenet": 10, "alexnet": 1000, "googlenet": 1000, "vgg16": 1000}
+BATCH = {"lenet": 128, "alexnet": 16, "googlenet": 4, "vgg16": 2, "resnet18": 8, "squeezenet": 8}
+INPUT = {name: (3, 224, 224) for name in BATCH} | {"lenet": (1, 32, 32), "alexnet": (3, 227, 227)}
+CLASSES = {name: 1000 for name in BATCH} | {"lenet": 10}
 
 # Convolutions of the networks, for NumPy: input (N, C, H, W), filters, kernel size, stride, padding.
 CONVOLUTIONS = {
@@ -49,24 +49,25 @@ def load(name: str) -> None:
     batch(name)
 
 
-def eager_step(name: str, channels_last: bool = False, bfloat16: bool = False) -> Work:
+def eager_step(name: str, channels_last: bool = False, bfloat16: bool = False, device: str = "cpu") -> Work:
     """Return one training step in plain torch.nn, autograd and torch.optim, with torch's defaults."""
     import torch
 
     from benchmarks.torch_twin import torch_twin
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = torch_twin(network(name)).to(memory_format=layout)
-    images, labels = map(torch.from_numpy, batch(name))
+    model = torch_twin(network(name)).to(device, memory_format=layout)
+    images, labels = (torch.from_numpy(array).to(device) for array in batch(name))
     images = images.to(memory_format=layout)
     optimizer, criterion = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9), torch.nn.CrossEntropyLoss()
 
     def step() -> None:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
             loss = criterion(model(images), labels)
         loss.backward()
         optimizer.step()
+        _wait_for(device)
 
     return step
 
@@ -89,8 +90,17 @@ def cnnlib_step(name: str, device: str, channels_last: bool = False, precision: 
             criterion(arithmetic.loss_inputs(model(arithmetic.lower(x))), targets)
             model.backward(arithmetic.output_gradients(criterion.backward()), need_input_grad=False)
         optimizer.step()
+        _wait_for(device)
 
     return step
+
+
+def _wait_for(device: str) -> None:
+    """Wait until a GPU has done what it was told: the calls come back before."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
 
 
 def eager_inference(name: str) -> Work:
@@ -279,17 +289,44 @@ def cnnlib_epoch() -> Work:
     return cnnlib_epoch_of_data(learn)
 
 
-def _steps(name: str) -> dict[str, Callable[[], Work]]:
+def eager_epoch_of_few(channels_last: bool = True) -> Work:
+    """Return 40 of LeNet's steps in plain torch.nn, on batches that lie ready."""
+    steps = eager_step("lenet", channels_last)
+
+    def epoch() -> None:
+        for _ in range(40):
+            steps()
+
+    return epoch
+
+
+def cnnlib_epoch_of_few(engine: str = "cpu", threads: int = 1) -> Work:
+    """Return an epoch of `training.fit` with 40 such steps; or of `fit_in_threads`, whose threads share each batch."""
+    from cnnlib import data, optim, training
+
+    images, labels = batch("lenet")
+    few = data.Dataset(np.tile(images, (40, 1, 1, 1)), np.tile(labels, 40))
+    model = network("lenet").to(engine, channels_last=engine != "numpy")
+    optimizer = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    given = {"optimizer": optimizer, "epochs": 1, "batch_size": BATCH["lenet"], "channels_last": engine != "numpy"}
+    if threads == 1:
+        return partial(training.fit, model, few, **given)
+    return partial(training.fit_in_threads, threads, model, few, **given)
+
+
+def _steps(name: str, device: str = "cpu") -> dict[str, Callable[[], Work]]:
     return {
-        "torch.nn": partial(eager_step, name),
-        "torch.nn, channels_last": partial(eager_step, name, channels_last=True),
-        "cnnlib": partial(cnnlib_step, name, "cpu"),
-        "cnnlib, channels_last": partial(cnnlib_step, name, "cpu", channels_last=True),
+        "torch.nn": partial(eager_step, name, device=device),
+        "torch.nn, channels_last": partial(eager_step, name, channels_last=True, device=device),
+        "cnnlib": partial(cnnlib_step, name, device),
+        "cnnlib, channels_last": partial(cnnlib_step, name, device, channels_last=True),
     }
 
 
 # Groups in which memory is compared, not time.
 MEMORY = ("peak memory of a training step",)
+# Groups that need a GPU; without one the others are all.
+CUDA = ("training step on CUDA",)
 
 # group: case: side: what makes its work. The first side is the one that the others are compared with.
 GROUPS: dict[str, dict[str, dict[str, Callable[[], Work]]]] = {
@@ -301,6 +338,7 @@ GROUPS: dict[str, dict[str, dict[str, Callable[[], Work]]]] = {
             "cnnlib in bfloat16, channels_last": partial(cnnlib_step, "googlenet", "cpu", True, "bfloat16"),
         }
     },
+    "training step on CUDA": {name: _steps(name, "cuda") for name in BATCH},
     "peak memory of a training step": {name: _steps(name) for name in BATCH},
     "training step on NumPy": {
         "lenet": {"torch.nn": partial(eager_step, "lenet"), "cnnlib on NumPy": partial(cnnlib_step, "lenet", "numpy")}
@@ -328,6 +366,15 @@ GROUPS: dict[str, dict[str, dict[str, Callable[[], Work]]]] = {
         }
         for rule in ("SGD", "Adam")
         for name in ("googlenet", "alexnet")
+    },
+    "batches shared by two threads": {
+        "lenet, 40 batches": {
+            "torch.nn, channels_last": eager_epoch_of_few,
+            "cnnlib": cnnlib_epoch_of_few,
+            "cnnlib, two threads share each": partial(cnnlib_epoch_of_few, threads=2),
+            "cnnlib on NumPy": partial(cnnlib_epoch_of_few, "numpy"),
+            "cnnlib on NumPy, two threads share each": partial(cnnlib_epoch_of_few, "numpy", threads=2),
+        }
     },
     "epoch of data": {"60,000 digits": {"DataLoader": torch_epoch_of_data, "cnnlib": cnnlib_epoch_of_data}},
     "epoch of training": {"lenet, 60,000 digits": {"torch.nn and DataLoader": torch_epoch, "cnnlib": cnnlib_epoch}},

@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 from cnnlib import layers
-from cnnlib.containers import Branching, Concat, Sequential
+from cnnlib.containers import Branching, Concat, Residual, Sequential
+from cnnlib.models.resnet import ZeroPadding
+from cnnlib.models.squeezenet import Fire
 from cnnlib.module import Module
 
 
@@ -37,6 +39,42 @@ class _Concat(nn.Module):
 @_twin.register
 def _(module: Concat) -> nn.Module:
     return _Concat([_twin(part) for _, part in module.children()])
+
+
+class _Residual(nn.Module):
+    def __init__(self, path: nn.Module, shortcut: nn.Module, after: nn.Module) -> None:
+        super().__init__()
+        self.path, self.shortcut, self.after = path, shortcut, after
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, kept = self.path(x), self.shortcut(x)
+        normalised = isinstance(self.path[-1], nn.BatchNorm2d)  # which doesn't need its output again
+        return self.after(y.add_(kept) if normalised else y + kept)
+
+
+@_twin.register
+def _(module: Residual) -> nn.Module:
+    parts = (module.path, module.shortcut, module.after)
+    return _Residual(*(nn.Identity() if part is None else _twin(part) for part in parts))
+
+
+@_twin.register
+def _(module: Fire) -> nn.Module:
+    return nn.Sequential(*(_twin(part) for part in module))
+
+
+@_twin.register
+def _(layer: ZeroPadding) -> nn.Module:
+    return _ZeroPadding(layer.out_channels - layer.in_channels, layer.stride)
+
+
+class _ZeroPadding(nn.Module):
+    def __init__(self, more: int, stride: int) -> None:
+        super().__init__()
+        self.more, self.stride = more, stride
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.more))
 
 
 class _Branching(nn.Module):

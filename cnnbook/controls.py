@@ -57,23 +57,37 @@ class Controls:
         self.still = draw()  # an error in it stops the cell; the widget would only print it
         if not isinstance(self.still, Drawing):
             raise TypeError(f"{draw.__name__} must return what plotting.drawing returns; got {self.still!r}")
-        self.panel: ipywidgets.interactive = ipywidgets.interactive(draw, {"auto_display": True}, **choices)
-        for control, (name, default) in zip(self.panel.kwargs_widgets, defaults.items(), strict=True):
+        self.draw = draw
+        self.picture = ipywidgets.HTML(self.still._repr_html_())
+        self.controls: dict[str, ipywidgets.ValueWidget] = {}
+        for name, default in defaults.items():
+            control = ipywidgets.interactive.widget_from_abbrev(choices[name], default)
+            if control is None:
+                raise ValueError(f"no control is known for {name}, whose choice is {choices[name]!r}")
             if control.value != default:
                 raise ValueError(f"{name} is {default!r} by default, which its control {choices[name]!r} can't show")
             control.description = name.replace("_", " ")
             control.style.description_width = "8em"
             if control.has_trait("continuous_update"):
                 control.continuous_update = False  # a drag asks for one picture, not for a queue of them
+            control.observe(self._draw_again, "value")
+            self.controls[name] = control
+        # No ipywidgets.Output: nbclient 0.11 answers its messages on the socket on which it waits for the cell's end,
+        # and pyzmq 27 may then not see that end before the cell's time is over.
+        self.panel = ipywidgets.VBox([*self.controls.values(), self.picture], _dom_classes=["widget-interact"])
+
+    def _draw_again(self, _change: Any) -> None:
+        try:
+            self.picture.value = self.draw(**{name: one.value for name, one in self.controls.items()})._repr_html_()
+        except Exception as error:
+            self.picture.value = f"<pre>{html.escape(f'{type(error).__name__}: {error}')}</pre>"
+            raise
 
     def __repr__(self) -> str:
-        return f"Controls of {', '.join(control.description for control in self._controls())}. {self.still!r}"
-
-    def _controls(self) -> tuple["ipywidgets.ValueWidget", ...]:
-        return tuple(self.panel.kwargs_widgets)
+        return f"Controls of {', '.join(control.description for control in self.controls.values())}. {self.still!r}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        here = ", ".join(f"{control.description}: {_shown(control)}" for control in self._controls())
+        here = ", ".join(f"{control.description}: {_shown(control)}" for control in self.controls.values())
         note = html.escape(f"In a running notebook, controls change this picture. Here {here}.")
         still = replace(self.still, caption=f"{self.still.caption} <em>{note}</em>".strip())
         return {**self.panel._repr_mimebundle_(), "text/plain": repr(self), "text/html": still._repr_html_()}

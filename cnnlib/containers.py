@@ -6,7 +6,7 @@ from typing import Any
 
 from cnnlib.arrays import Array, namespace
 from cnnlib.losses import AuxiliaryLoss, Criterion
-from cnnlib.module import Module, Visitor
+from cnnlib.module import Given, Module, Visitor, check_added, check_stacked
 from cnnlib.settled import nearest
 
 
@@ -42,6 +42,16 @@ def _first_to_train(parts: Sequence[Module]) -> int:
     return next((k for k, part in enumerate(parts) if not part.is_frozen()), len(parts))
 
 
+def _spared(part: Module, array: Array, backward: bool = False) -> Array:
+    """Return an array that others read too, or a copy of it if this part may write over what it is given."""
+    return namespace(array).asarray(array, copy=True) if part.given(backward) is Given.WRITTEN_OVER else array
+
+
+def _listed(container: Module) -> str:
+    inside = "".join(f"  ({name}): {part!r}\n".replace("\n  ", "\n    ") for name, part in container.children())
+    return f"{type(container).__name__}(\n{inside})"
+
+
 class _Container(Module):
     """Parts that are reached by their names; `_put` places one."""
 
@@ -66,7 +76,10 @@ class _Container(Module):
             raise TypeError(f"one part of a {type(self).__name__} gives way to a module, not {name!r} to {part!r}")
         before = self[name]
         owner: Module = self
-        rest = name if isinstance(name, str) else next(own for own, one in self.children() if one is before)
+        rest = name if isinstance(name, str) else next((own for own, one in self.children() if one is before), "")
+        if not rest:
+            parts = ", ".join(own for own, _ in self.children())
+            raise KeyError(f"place {name} of this {type(self).__name__} has no name of its own: it has {parts}")
         while inside := [(own, one) for own, one in owner.children() if rest.startswith(f"{own}.")]:
             outer, owner = inside[0]
             rest = rest.removeprefix(f"{outer}.")
@@ -111,6 +124,12 @@ class _Named(_Container):
     def _put(self, name: str, part: Module) -> None:
         self._parts[name] = part
 
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._parts.values())
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
     def __getitem__(self, name: str | int | slice) -> Module:
         """Return a part by its name, or by its place in forward order; of a slice, a network of these very parts."""
         if isinstance(name, slice):
@@ -118,8 +137,7 @@ class _Named(_Container):
         return super().__getitem__(name)
 
     def __repr__(self) -> str:
-        inside = "".join(f"  ({name}): {part!r}\n".replace("\n  ", "\n    ") for name, part in self._parts.items())
-        return f"{type(self).__name__}(\n{inside})"
+        return _listed(self)
 
 
 class Sequential(_Named):
@@ -137,6 +155,13 @@ class Sequential(_Named):
 
     def before(self, name: str) -> list[Module]:
         return [part for _, part in takewhile(lambda item: item[0] != name, self._parts.items())]
+
+    def given(self, backward: bool = False) -> Given:
+        first_to_last = list(self._parts.values())
+        for part in reversed(first_to_last) if backward else first_to_last:
+            if (given := part.given(backward)) is not Given.HANDED_ON:
+                return given
+        return Given.HANDED_ON
 
     def criterion(self) -> Criterion:
         return self[-1].criterion()
@@ -160,7 +185,8 @@ class Concat(_Named):
     _channels: tuple[int, ...] = ()
 
     def __call__(self, x: Array) -> Array:
-        outputs = [part(x) for part in self._parts.values()]
+        outputs = [part(_spared(part, x)) for part in self._parts.values()]
+        check_stacked([tuple(y.shape)[1:] for y in outputs])
         self._channels = tuple(y.shape[1] for y in outputs)
         return namespace(x).concat(outputs, axis=1)
 
@@ -170,6 +196,10 @@ class Concat(_Named):
 
     def before(self, name: str) -> list[Module]:
         return []  # each part reads the input
+
+    def given(self, backward: bool = False) -> Given:
+        written = backward and any(part.given(backward) is Given.WRITTEN_OVER for part in self)
+        return Given.WRITTEN_OVER if written else Given.KEPT
 
     def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
         if not self._channels:
@@ -186,6 +216,81 @@ class Concat(_Named):
             if need_input_grad:
                 dx = asked if dx is None else dx + asked
         return dx
+
+
+class Residual(_Container):
+    """The sum of a path and a shortcut, and what follows it: y = g(f(x) + s(x)).
+
+    Each of the three is a chain of named parts, as of `Sequential`. Without a shortcut the input itself is added, and
+    behind the sum nothing need follow. All parts' names are the block's own, as in torchvision.
+
+    Backward, path and shortcut both get the sum's gradient; the input was used by both, so what they return adds:
+    dx = f'(x) dy + s'(x) dy.
+
+    Raises ValueError, in a forward pass and in `cost.table`, where path and shortcut make different shapes. Source: He
+    et al. 2016, section 3.2.
+    """
+
+    def __init__(
+        self,
+        path: Mapping[str, Module],
+        shortcut: Mapping[str, Module] | None = None,
+        after: Mapping[str, Module] | None = None,
+    ) -> None:
+        check_names([*path, *(shortcut or ()), *(after or ())])
+        self.path = Sequential(**path)
+        self.shortcut = Sequential(**shortcut) if shortcut else None
+        self.after = Sequential(**after) if after else None
+        check_used_once(self)
+
+    def __call__(self, x: Array) -> Array:
+        y = self.path(_spared(self.path, x))
+        kept = x if self.shortcut is None else self.shortcut(_spared(self.shortcut, x))
+        check_added(x.shape, y.shape, kept.shape)
+        y = y + kept
+        return y if self.after is None else self.after(y)
+
+    def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
+        branches = [branch for branch in (self.path, self.shortcut) if branch is not None]
+        reaches = need_input_grad or not all(branch.is_frozen() for branch in branches)
+        if self.after is not None:
+            dy = self.after.backward(dy, reaches)
+        if not reaches:
+            for branch in branches:
+                branch.forget()
+            return None
+        dx = self.path.backward(_spared(self.path, dy, backward=True), need_input_grad)
+        if self.shortcut is not None:
+            dy = self.shortcut.backward(_spared(self.shortcut, dy, backward=True), need_input_grad)
+        return dx + dy if need_input_grad else None
+
+    def walk(self, x: Any, visitor: Visitor) -> Any:
+        ends = [self.path.walk(visitor.fork(x), visitor)]
+        ends.append(visitor.fork(x) if self.shortcut is None else self.shortcut.walk(visitor.fork(x), visitor))
+        y = visitor.add(x, ends)
+        return y if self.after is None else self.after.walk(y, visitor)
+
+    def before(self, name: str) -> list[Module]:
+        for branch in (self.path, self.shortcut):
+            if branch is not None and name in branch:
+                return branch.before(name)
+        shortcut = dict(self.shortcut.children()) if self.shortcut else None
+        return [Residual(dict(self.path.children()), shortcut), *(self.after.before(name) if self.after else ())]
+
+    def given(self, backward: bool = False) -> Given:
+        written = backward and self.after is not None and self.after.given(backward) is Given.WRITTEN_OVER
+        return Given.WRITTEN_OVER if written else Given.KEPT
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        return chain.from_iterable(part.children() for part in (self.path, self.shortcut, self.after) if part)
+
+    def _put(self, name: str, part: Module) -> None:
+        for branch in (self.path, self.shortcut, self.after):
+            if branch is not None and name in branch:
+                branch._put(name, part)
+
+    def __repr__(self) -> str:
+        return _listed(self)
 
 
 class Branching(_Container):

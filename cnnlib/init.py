@@ -61,6 +61,19 @@ def kaiming_normal(rng: "np.random.Generator", shape: tuple[int, ...], dtype: st
     return rng.standard_normal(shape, np.dtype(dtype)) * np.dtype(dtype).type(sqrt(2 / fans(shape)[0]))
 
 
+def kaiming_normal_fan_out(rng: "np.random.Generator", shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    r"""Draw from :math:`N(0, 2/F)` for fan out F, which keeps gradients as large. Source: He et al. 2015, section 2.2.
+
+    torchvision's ResNets start so.
+    """
+    return normal(sqrt(2 / fans(shape)[1]))(rng, shape, dtype)
+
+
+def kaiming_uniform(rng: "np.random.Generator", shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    r"""Draw from :math:`U(-\sqrt{6/F}, \sqrt{6/F})` for fan in F, whose variance is `kaiming_normal`'s."""
+    return uniform(rng, shape, dtype, sqrt(6 / fans(shape)[0]))
+
+
 def normal(std: float) -> Initializer:
     r"""Return an initializer that draws from :math:`N(0, \text{std}^2)`. AlexNet's is normal(0.01)."""
 

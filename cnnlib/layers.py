@@ -10,7 +10,7 @@ from cnnlib import init as I
 from cnnlib.arrays import Array, namespace, widened
 from cnnlib.functional.geometry import AdaptiveWindows, Pair, Window, pair
 from cnnlib.losses import Criterion, MAPLoss
-from cnnlib.module import Layer, Parameter, Shape, Trace
+from cnnlib.module import Given, Layer, Parameter, Shape, Trace
 
 
 def at_least_one(**counts: int) -> None:
@@ -198,6 +198,8 @@ class SparseConv2d(_Weighted):
 
     def trace(self, shape: Shape) -> Trace:
         window = Window(_size(self, shape), self.kernel_size)
+        if shape[0] <= (last := max(max(channels) for channels in self.table)):
+            raise ValueError(f"the table names channel {last}, counted from 0, but there are {shape[0]}: {self!r}")
         return Trace((len(self.table), *window.outputs), prod(window.outputs) * prod(self.weight.shape), window)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
@@ -299,12 +301,15 @@ class ReLU(Elementwise):
 
     With `inplace` it writes over what it is given, forward and backward: an array less each time. The models use it
     behind convolutions, fully connected layers and batch normalisation, which don't need their outputs again. It must
-    not be the first layer of a network or of a branch, nor stand behind a part that feeds a head: others read what it
-    is given there.
+    not be the first layer of a network, nor stand behind a part that feeds a head: others read what it is given there.
+    As the first of a branch it gets a copy.
     """
 
     def __init__(self, inplace: bool = False) -> None:
         self.inplace = inplace
+
+    def given(self, backward: bool = False) -> Given:
+        return Given.WRITTEN_OVER if self.inplace else Given.KEPT
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         return F.relu(x, self.inplace)
@@ -335,6 +340,9 @@ class Sigmoid(Elementwise):
 
 class Flatten(Layer):
     """All axes but the batch's as one. See `functional.flatten`."""
+
+    def given(self, backward: bool = False) -> Given:
+        return Given.HANDED_ON
 
     def trace(self, shape: Shape) -> Trace:
         whole = _positions(shape)
@@ -450,7 +458,8 @@ class BatchNorm2d(_Wide, Elementwise):
     With `momentum` None the running statistics are plain means over all batches so far, as in torch.
     """
 
-    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    running, counts = ("running_mean", "running_var"), ("num_batches_tracked",)
+    buffers = running + counts
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, *, dtype: str = "float32"
@@ -465,6 +474,11 @@ class BatchNorm2d(_Wide, Elementwise):
         self.running_mean: Array = np.zeros(num_features, dtype)
         self.running_var: Array = np.ones(num_features, dtype)
         self.num_batches_tracked: Array = np.zeros((), np.int64)
+
+    def trace(self, shape: Shape) -> Trace:
+        if shape[0] != (channels := self.weight.shape[0]):
+            raise ValueError(f"this layer normalises {channels} channels, but gets {shape[0]}: {self!r}")
+        return super().trace(shape)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         momentum = 1 / (1 + int(self.num_batches_tracked)) if self.momentum is None else self.momentum
@@ -502,6 +516,9 @@ class Dropout(Elementwise):
             raise ValueError(f"p is the probability of dropping a value: 0 <= p < 1, not {p}")
         self.p = p
         self.rng = rng
+
+    def given(self, backward: bool = False) -> Given:
+        return Given.HANDED_ON  # in evaluation
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         y, mask = F.dropout(x, self.p, self.training, rng=self.rng or I.shared_generator())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -12,6 +13,14 @@ from cnnlib.losses import Criterion, CrossEntropyLoss
 from cnnlib.settled import Settled, check_attribute
 
 Shape = tuple[int, ...]
+
+
+class Given(Enum):
+    """What a pass does with the array that it is given, an input or a gradient."""
+
+    KEPT = "stays as it is, and the result is another array"
+    HANDED_ON = "stays as it is, but may be the result, or be seen through it"
+    WRITTEN_OVER = "may be written over"
 
 
 class Parameter:
@@ -74,6 +83,10 @@ class Module(metaclass=Settled):
     """Whether a forward pass keeps what the backward pass needs."""
     buffers: ClassVar[tuple[str, ...]] = ()
     """Names of attributes that are saved with the parameters but not trained, such as running statistics."""
+    running: ClassVar[tuple[str, ...]] = ()
+    """Those of `buffers` that are means over the batches so far. Who share a training average them."""
+    counts: ClassVar[tuple[str, ...]] = ()
+    """Those of `buffers` that count batches."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in vars(self):
@@ -121,6 +134,10 @@ class Module(metaclass=Settled):
     def before(self, name: str) -> list["Module"]:
         """Return the parts that lead from the input to the part called `name`, in forward order."""
         raise TypeError(f"{type(self).__name__} doesn't say what leads to {name!r}: give it a method before(name)")
+
+    def given(self, backward: bool = False) -> Given:
+        """Say what the forward pass does with its input, or the backward pass with the gradient that it is given."""
+        return Given.KEPT
 
     def criterion(self) -> Criterion:
         """Return the loss that the outputs are made for: cross-entropy, unless the network's paper has another."""
@@ -325,6 +342,30 @@ class Visitor:
     def concat(self, x: Any, branches: Sequence[Any]) -> Any:
         """Return his value behind branches whose outputs are stacked along the channels; `x` is that before them."""
         raise NotImplementedError
+
+    def add(self, x: Any, branches: Sequence[Any]) -> Any:
+        """Return his value behind branches whose outputs are added; `x` is that before them."""
+        raise NotImplementedError
+
+
+def check_stacked(shapes: Sequence[Shape]) -> None:
+    """Raise ValueError unless outputs of these shapes, (C, H, W) or (features,), can be stacked along the channels."""
+    if len({tuple(shape[1:]) for shape in shapes}) > 1:
+        raise ValueError(
+            "branches are stacked along the channels, so their maps must have one height and one width, but the "
+            f"branches make {', '.join(str(tuple(shape)) for shape in shapes)}. A stride of 1 with padding "
+            "kernel_size // 2, for odd sizes of kernels, keeps those of the input"
+        )
+
+
+def check_added(x: Shape, path: Shape, shortcut: Shape) -> None:
+    """Raise ValueError unless path and shortcut have made the same shape of an input of shape x."""
+    if tuple(path) != tuple(shortcut):
+        raise ValueError(
+            f"path and shortcut are added value by value, so they must make one shape: of {tuple(x)} the path makes "
+            f"{tuple(path)}, the shortcut {tuple(shortcut)}. Give the shortcut what makes the path's shape, such as a "
+            "Conv2d with kernel_size 1, the path's number of filters and its stride"
+        )
 
 
 class Layer(Module):

@@ -36,8 +36,16 @@ VGG = Recipe(74, 256, "momentum", 0.01, "plateau", noise=True)
 GOOGLENET = Recipe(60, 128, "sgd", 0.01, "step", options={"step_size": 8, "gamma": 0.96}, augment="scale")
 # The training reference that comes with torchvision.
 TORCHVISION = Recipe(90, 256, "momentum", 0.01, "step", weight_decay=1e-4, options={"step_size": 30}, augment="scale")
+# The same reference for ResNets, whose batch normalisation allows ten times the rate.
+RESNET = Recipe(90, 256, "momentum", 0.1, "step", weight_decay=1e-4, options={"step_size": 30}, augment="scale")
+# He et al. 2016, section 4.2: 64,000 steps, the rate divided by 10 after 32,000 and 48,000, of 50,000 images.
+RESNET_CIFAR = Recipe(164, 128, "momentum", 0.1, "multistep", weight_decay=1e-4, options={"milestones": [82, 123]})
+# The authors' repository: batches of 512 and a rate of 0.04, there falling on a line, here on a cosine.
+SQUEEZENET = Recipe(68, 512, "momentum", 0.04, "cosine", weight_decay=2e-4)
 # For Fashion-MNIST: found by trying. The network of 1998 comes to 88.7% with its recipe and --shift 0.
 LENET_FASHION = Recipe(45, 128, "sgd", 0.1, "cosine", weight_decay=1e-4)
 LENET_1998_FASHION = Recipe(8, 64, "sgd", 0.002, "cosine", weight_decay=0)
+# For the digits: the paper's rate, for fewer epochs.
+RESNET_DIGITS = Recipe(12, 64, "momentum", 0.1, "cosine", weight_decay=1e-4)
 # For the drawn shapes, slim: found by trying.
 SHAPES = Recipe(10, 32, "adam", 1e-3, "cosine", weight_decay=0)

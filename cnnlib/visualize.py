@@ -303,6 +303,9 @@ class _Names(Visitor):
     def concat(self, x: None, branches: Sequence[None]) -> None:
         return None
 
+    def add(self, x: None, branches: Sequence[None]) -> None:
+        return None
+
 
 def _path(model: Module, layer: str) -> list[Module]:
     """Return the modules that lead from the input to the named layer, in forward order, the layer itself last."""
@@ -377,7 +380,7 @@ class _WayBack(Visitor):
         return y, lambda dy: back(_backward(layer, dy, cache, shape, self.rule))
 
     def fork(self, x: tuple[Array, Back]) -> tuple[Array, Back]:
-        return x[0], _unchanged
+        return namespace(x[0]).asarray(x[0], copy=True), _unchanged  # a ReLU(inplace=True) may write over its own
 
     def concat(self, x: tuple[Array, Back], branches: Sequence[tuple[Array, Back]]) -> tuple[Array, Back]:
         def all_back(dy: Array) -> Array:
@@ -388,6 +391,10 @@ class _WayBack(Visitor):
             return x[1](dx)
 
         return namespace(x[0]).concat([y for y, _ in branches], axis=1), all_back
+
+    def add(self, x: tuple[Array, Back], branches: Sequence[tuple[Array, Back]]) -> tuple[Array, Back]:
+        (path, through_path), (shortcut, through_shortcut) = branches
+        return path + shortcut, lambda dy: x[1](through_path(dy) + through_shortcut(dy))
 
 
 Sees = Callable[[Box], Box]
@@ -405,16 +412,24 @@ class _Sight(Visitor):
         return x[0], _unchanged
 
     def concat(self, x: tuple[Shape, Sees], branches: Sequence[tuple[Shape, Sees]]) -> tuple[Shape, Sees]:
+        return (sum(shape[0] for shape, _ in branches), *branches[0][0][1:]), self._hull(x, branches)
+
+    def add(self, x: tuple[Shape, Sees], branches: Sequence[tuple[Shape, Sees]]) -> tuple[Shape, Sees]:
+        return branches[0][0], self._hull(x, branches)
+
+    def _hull(self, x: tuple[Shape, Sees], branches: Sequence[tuple[Shape, Sees]]) -> Sees:
         def hull(box: Box) -> Box:
             boxes = [sees(box) for _, sees in branches]
             low, high = ([f(b[k] for b in boxes) for k in ks] for f, ks in ((min, (0, 1)), (max, (2, 3))))
             return x[1](Box(*low, *high))
 
-        return (sum(shape[0] for shape, _ in branches), *branches[0][0][1:]), hull
+        return hull
 
 
 def _backward(layer: Layer, dy: Array, cache: Any, x_shape: tuple[int, ...], rule: str) -> Array:
-    if isinstance(layer, ReLU) and rule != "gradient":
+    if isinstance(layer, ReLU):
+        if rule == "gradient":
+            return F.relu_backward(dy, cache)  # never in place: a sum's gradient is read by both of its branches
         positive, _ = F.relu(dy)
         return positive if rule == "deconvnet" else F.relu_backward(positive, cache)
     if isinstance(layer, (Tanh, Sigmoid, ScaledTanh, LocalResponseNorm)) and rule == "deconvnet":

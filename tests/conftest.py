@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,15 +28,30 @@ NEEDS = {"page": "browser", "browser": "browser", "context": "browser", "site": 
 """Fixtures, and the marker of what they need."""
 
 
+LONG = ["book", "slow", "sandbox", "browser"]
+"""What makes a file long, in the order in which workers take such files."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by what it needs, so that `make check` can leave out what takes long."""
+    """Mark each test by what it needs, so that `make check` can leave out what takes long, and put long files first.
+
+    Workers take the files in turn, and fill up with short ones at the end. Those that need nothing but a browser count
+    the frames of figures: by then the book's pages are done, and hardly another browser is at work.
+    """
+    files: dict[Path, list[pytest.Item]] = defaultdict(list)
     for item in items:
         for fixture in NEEDS.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(NEEDS[fixture])
         if "autograder" in item.path.parts:
             item.add_marker("sandbox")
-        if not item.get_closest_marker("spread"):  # a file's tests share what it has set up
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+        files[item.path].append(item)
+
+    def place(path: Path) -> tuple[int, int, Path]:
+        needs = {mark.name for test in files[path] for mark in test.iter_markers()}
+        return next((at for at, need in enumerate(LONG) if need in needs), len(LONG)), -len(files[path]), path
+
+    order = {path: number for number, path in enumerate(sorted(files, key=place))}
+    items.sort(key=lambda item: order[item.path])
 
 
 CHROMIUM_FLAGS = [

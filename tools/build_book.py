@@ -2,7 +2,8 @@
 
 Pages are always read again, so a book that failed once fails again, and a passing build means what it would
 mean in a fresh clone. Only the notebooks' executions are kept from build to build, and those are dropped when the
-code that they ran changes. If nothing at all changed since the last good build, nothing is done.
+code that they ran changes, or when anything else wrote executions beside them. If nothing at all changed since the
+last good build, nothing is done.
 """
 
 import fcntl
@@ -11,6 +12,9 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,16 +22,28 @@ BUILD = ROOT / "_build"
 STAMP = BUILD / "book.stamp"
 EXECUTION_STAMP = BUILD / "execution.stamp"
 
+EXECUTIONS = "_build/.jupyter_cache"
+
 CODE = ["cnnlib", "cnnbook", "homework", "autograder", "benchmarks/results", "requirements.txt", "constraints.txt"]
+CODE += ["chapters/matplotlibrc"]
 PAGES = ["chapters", "_config.yml", "_toc.yml", "_ext", "_static", "references.bib"]
 PAGES += ["tools/build_book.py"]
 COMMAND = ["jupyter-book", "build", ".", "-W", "-n", "--keep-going"]
-SETTINGS = ["COURSE_REPOSITORY", "COURSE_BRANCH", "COURSE_HUB"]  # read by _ext/launch_buttons.py
+# read by extensions in _ext
+SETTINGS = [f"COURSE_{name}" for name in ("REPOSITORY", "BRANCH", "HUB", "SITE", "SITE_BRANCH", "REPORT")]
+
+
+@cache
+def python() -> str:
+    """The running Python and its packages."""
+    # in the environment's own folders: what is imported may have put others on the search path, as setuptools does
+    own = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    return "\n".join([sys.version, *sorted(f"{one.name} {one.version}" for one in metadata.distributions(path=own))])
 
 
 def digest(names: list[str]) -> str:
     """One hash over the names and contents of the files under `names`, and over the running Python."""
-    total = hashlib.sha256(sys.version.encode())
+    total = hashlib.sha256(python().encode())
     for name in names:
         top = ROOT / name
         for path in [top] if top.is_file() else sorted(p for p in top.rglob("*") if p.is_file()):
@@ -42,6 +58,11 @@ def wanted() -> str:
     return digest(CODE + PAGES) + "".join(f" {name}={os.environ[name]}" for name in SETTINGS if os.environ.get(name))
 
 
+def executions_of(code: str) -> str:
+    """The code of this digest, and what is kept of running notebooks with it."""
+    return f"{code} {digest([f'{EXECUTIONS}/executed'])}"
+
+
 def is_current() -> bool:
     """Whether _build/html is the good build of what now lies in the folder."""
     return STAMP.exists() and STAMP.read_text() == wanted()
@@ -53,13 +74,15 @@ def build() -> int:
         return 0
     STAMP.unlink(missing_ok=True)
     whole, code = wanted(), digest(CODE)
-    if not EXECUTION_STAMP.exists() or EXECUTION_STAMP.read_text() != code:
-        shutil.rmtree(BUILD / ".jupyter_cache", ignore_errors=True)
-        EXECUTION_STAMP.write_text(code)
+    if not EXECUTION_STAMP.exists() or EXECUTION_STAMP.read_text() != executions_of(code):
+        shutil.rmtree(ROOT / EXECUTIONS, ignore_errors=True)
     for stale in ("html", ".doctrees"):
         shutil.rmtree(BUILD / stale, ignore_errors=True)
     print("==> building the book: notebooks that changed are run, which can take minutes", flush=True)
-    status = subprocess.call([Path(sys.executable).with_name(COMMAND[0]), *COMMAND[1:]], cwd=ROOT)
+    try:
+        status = subprocess.call([Path(sys.executable).with_name(COMMAND[0]), *COMMAND[1:]], cwd=ROOT)
+    finally:
+        EXECUTION_STAMP.write_text(executions_of(code))
     if status == 0:
         STAMP.write_text(whole)
     return status

@@ -22,8 +22,7 @@ FOLDER = Path(cnnbook.pretrained.__file__).parent
 TOLERANCE = 0.015
 """How far the accuracy of a new training may be from the card's: another machine rounds otherwise."""
 
-CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-CLASSES = {"digits": tuple("0123456789"), "fashion-mnist": CLOTHES, "shapes": data.SHAPES}
+CLASSES = {"digits": tuple("0123456789"), "fashion-mnist": data.FASHION_MNIST_CLASSES, "shapes": data.SHAPES}
 
 
 @dataclass(frozen=True)

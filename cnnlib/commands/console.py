@@ -1,6 +1,7 @@
 """What the commands share: where they print, how long work is shown, the engines, the configuration file."""
 
 import importlib.util
+import sys
 import tomllib
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,8 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from cnnlib import training
 
 console = Console()
 
@@ -88,3 +91,15 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
         given[name] = ",".join(map(str, value)) if isinstance(value, list) else value
     context.default_map = {**(context.default_map or {}), **given}
     return path
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command line; what a user did wrong is one line on stderr and exit status 1, Ctrl-C is status 130."""
+    try:
+        app()
+    except (KeyboardInterrupt, training.InterruptedRunError) as error:
+        print(str(error) or "interrupted", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, TypeError, OSError, training.WorkerLostError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)

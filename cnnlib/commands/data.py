@@ -25,6 +25,13 @@ class Data(StrEnum):
     folder = "folder"
 
 
+CLASSES = {
+    Data.digits: tuple("0123456789"),
+    Data.mnist: tuple("0123456789"),
+    Data.fashion_mnist: datasets.FASHION_MNIST_CLASSES,
+    Data.cifar10: datasets.CIFAR10_CLASSES,
+    Data.shapes: datasets.SHAPES,
+}
 LOAD = {Data.mnist: datasets.mnist, Data.fashion_mnist: datasets.fashion_mnist, Data.cifar10: datasets.cifar10}
 
 

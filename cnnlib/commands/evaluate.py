@@ -8,7 +8,7 @@ import typer
 from cnnlib import training
 from cnnlib.commands.console import Device, Engine, console, place, progress_bar
 from cnnlib.commands.data import Data, arrays, count, needed, scaled
-from cnnlib.commands.networks import NETWORKS, build
+from cnnlib.commands.networks import NETWORKS, trained, trained_settings
 from cnnlib.data import Batches, ImageFolder, View
 
 
@@ -25,9 +25,7 @@ def evaluate(
 ) -> None:
     """Test a trained network: how often the right class is first, or among the first five."""
     where = place(engine, device)
-    settings = training.checkpoint_settings(checkpoint)
-    if "num_classes" not in settings:
-        raise training.CheckpointError(f"{checkpoint} does not say which network it is: `train` did not save it")
+    settings = trained_settings(checkpoint)
     if crops not in (1, 10):
         raise ValueError(f"crops must be 1 or 10, not {crops}")
     data, classes = Data(settings["data"]), settings["num_classes"]
@@ -45,8 +43,7 @@ def evaluate(
             raise ValueError(f"the images of {data} are as large as the network's input: ten crops would be one")
         test = arrays(data, root, download, NETWORKS[settings["network"]].shapes).test
         shape = test.images.shape[1:]
-    model = build(settings["network"], shape, classes, aux=settings["aux"], width=settings["width"], seed=None)
-    training.load_checkpoint(checkpoint, model)
+    model = trained(checkpoint, settings, shape)
     ks = [1, 5] if classes > 5 else [1]
     with progress_bar() as progress:
         bar = progress.add_task("testing", total=count(test))

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from cnnlib import cost, models, recipes
+from cnnlib import cost, models, recipes, training
 from cnnlib.functional import GeometryError
 from cnnlib.module import Module
 from cnnlib.recipes import Recipe
@@ -41,6 +42,12 @@ def _photographs(build: Callable[..., Module], recipe: Recipe, size: int = 224, 
     return Entry(build, size, 3, 1000, recipe, {"shapes": recipes.SHAPES}, aux=aux)
 
 
+def _small_photographs(build: Callable[..., Module]) -> Entry:
+    """CIFAR-10's, whose size the digits have too."""
+    own = {"digits": recipes.RESNET_DIGITS, "shapes": recipes.SHAPES}
+    return Entry(build, 32, 3, 10, recipes.RESNET_CIFAR, own, 32)
+
+
 NETWORKS = {
     "lenet": Entry(
         models.lenet, 32, 1, 10, recipes.LENET, {"fashion-mnist": recipes.LENET_FASHION, "shapes": recipes.SHAPES}, 32
@@ -58,6 +65,12 @@ NETWORKS = {
     "vgg19": _photographs(models.vgg19, recipes.VGG),
     "googlenet": _photographs(models.googlenet, recipes.GOOGLENET, aux=True),
     "googlenet-torchvision": _photographs(partial(models.googlenet, "torchvision"), recipes.TORCHVISION, aux=True),
+    "resnet18": _photographs(models.resnet18, recipes.RESNET),
+    "resnet34": _photographs(models.resnet34, recipes.RESNET),
+    "resnet50": _photographs(models.resnet50, recipes.RESNET),
+    **{f"resnet{depth}": _small_photographs(partial(models.resnet_cifar, depth)) for depth in (20, 32, 56)},
+    **{f"plain{n}": _small_photographs(partial(models.resnet_cifar, n, shortcuts=False)) for n in (20, 32, 56)},
+    "squeezenet": _photographs(models.squeezenet, recipes.SQUEEZENET),
 }
 
 Network = StrEnum("Network", {name.replace("-", "_"): name for name in NETWORKS})  # type: ignore[misc]
@@ -93,4 +106,20 @@ def build(
         raise ValueError(
             f"{network} reads images of {wanted.size}x{wanted.size} pixels; {shape[1]}x{shape[2]} do not fit{fitting}"
         ) from None
+    return model
+
+
+def trained_settings(checkpoint: Path) -> dict[str, Any]:
+    """Return the settings of a run that `train` saved. Raises CheckpointError if it didn't save this file."""
+    settings = training.checkpoint_settings(checkpoint)
+    if "num_classes" not in settings:
+        raise training.CheckpointError(f"{checkpoint} does not say which network it is: `train` did not save it")
+    return settings
+
+
+def trained(checkpoint: Path, settings: dict[str, Any], shape: tuple[int, int, int]) -> Module:
+    """Return the network that `train` saved, for inputs of `shape` (C, H, W)."""
+    options = {name: settings[name] for name in ("aux", "width")}
+    model = build(settings["network"], shape, settings["num_classes"], **options, seed=None)
+    training.load_checkpoint(checkpoint, model)
     return model

@@ -7,9 +7,9 @@ from cnnlib.data._batches import Augmentation, Batches, Dataset, DataSplit, Stre
 from cnnlib.data._cifar import CIFAR10_CLASSES, cifar10
 from cnnlib.data._digits import digits, prepare
 from cnnlib.data._errors import DataFileError
-from cnnlib.data._folder import ColourNoise, ImageFolder, Statistics, View, statistics
-from cnnlib.data._idx import fashion_mnist, idx, mnist
-from cnnlib.data._shapes import SHAPES, shapes
+from cnnlib.data._folder import ColourNoise, ImageFolder, Statistics, View, read_photograph, statistics
+from cnnlib.data._idx import FASHION_MNIST_CLASSES, fashion_mnist, idx, mnist
+from cnnlib.data._shapes import SHAPES, SHAPES_MEAN, SHAPES_STD, shapes
 
 __all__ = [
     "Augmentation",
@@ -19,8 +19,11 @@ __all__ = [
     "DataFileError",
     "DataSplit",
     "Dataset",
+    "FASHION_MNIST_CLASSES",
     "ImageFolder",
     "SHAPES",
+    "SHAPES_MEAN",
+    "SHAPES_STD",
     "Statistics",
     "Stream",
     "View",
@@ -33,6 +36,7 @@ __all__ = [
     "idx",
     "mnist",
     "prepare",
+    "read_photograph",
     "shapes",
     "shift",
     "statistics",

@@ -162,6 +162,28 @@ def _random_box(width: int, height: int, rng: np.random.Generator) -> tuple[floa
     return left, top, left + side, top + side
 
 
+def read_photograph(
+    path: str | os.PathLike[str], view: View, rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """Return one file as `view` shows it, upright, in colours, without transparency: float32 (3, size, size).
+
+    Raises DataFileError that says what is wrong with it. See `ImageFolder`.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (view.resize, view.resize))  # a JPEG is decoded at a fraction of its size
+            image.load()  # before EXIF is read: Pillow turns some formats itself
+            return view(_upright(_to_rgb(image), _orientation(image)), rng)
+    except UnidentifiedImageError:
+        raise DataFileError("no image") from None
+    except OSError as error:
+        raise DataFileError(error.strerror or str(error)) from None
+    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataFileError(str(error)) from None
+
+
 class ImageFolder:
     """Photographs `root/CLASS/*`, decoded by threads while the network trains; the classes are in alphabetical order.
 
@@ -257,16 +279,9 @@ class ImageFolder:
 
     def _load(self, number: int, rng: np.random.Generator | None) -> np.ndarray | str:
         """Return an image as the view shows it, or what is wrong with the file."""
-        from PIL import Image, UnidentifiedImageError
-
         try:
-            with Image.open(self.paths[number]) as image:
-                image.draft("RGB", (self.view.resize, self.view.resize))  # a JPEG is decoded at a fraction of its size
-                image.load()  # before EXIF is read: Pillow turns some formats itself
-                return self.view(_upright(_to_rgb(image), _orientation(image)), rng)
-        except UnidentifiedImageError:
-            return "no image"
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            return read_photograph(self.paths[number], self.view, rng)
+        except DataFileError as error:
             return str(error)
 
     def _note(self, path: Path, fault: str) -> None:

@@ -16,6 +16,11 @@ from cnnlib.data._digits import prepare
 from cnnlib.data._errors import DataFileError
 from cnnlib.fetch import FetchError, fetch
 
+FASHION_MNIST_CLASSES = (
+    *("T-shirt", "trouser", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+)
+
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 

@@ -8,7 +8,7 @@ from cnnlib.data._batches import Dataset, DataSplit
 
 SHAPES = ("disc", "ring", "half disc", "crescent", "triangle", "square", "star", "cross", "heart", "arrow")
 
-MEAN, STD = 108.0, 52.0
+SHAPES_MEAN, SHAPES_STD = 108.0, 52.0
 """What is subtracted from the pixels 0 to 255 and what they are divided by: about their mean and deviation."""
 
 _AT_ONCE = 250
@@ -46,7 +46,7 @@ def _draw(count: int, size: int, rng: np.random.Generator, raw: bool) -> Dataset
     for start in range(0, count, _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         pixels = _render(labels[part], scenes[part], size, of_noise).round().clip(0, 255)
-        images[part] = pixels if raw else (pixels - MEAN) / STD
+        images[part] = pixels if raw else (pixels - SHAPES_MEAN) / SHAPES_STD
     return Dataset(images, labels)
 
 

@@ -12,7 +12,7 @@ from cnnlib.arrays import Array, all_finite, check_arrays, check_gradient
 from cnnlib.functional.convolution import Conv2dCache, conv_window
 from cnnlib.functional.geometry import Pair, Window
 from cnnlib.functional.linear import LinearCache, check_linear
-from cnnlib.functional.normalization import LocalResponseNormCache, check_local_response_norm
+from cnnlib.functional.normalization import LocalResponseNormCache, check_batch_norm, check_local_response_norm
 from cnnlib.functional.pooling import pool_window
 from cnnlib.kernels import winograd
 from cnnlib.kernels.outer_product import OuterProduct
@@ -262,6 +262,50 @@ def _power(denominator: Array, beta: float) -> Array:
     return denominator**-beta
 
 
+class TorchBatchNormCache(NamedTuple):
+    """What torch's own backward reads: x itself, so that no normalised copy of it is kept."""
+
+    x: Array
+    weight: Array | None
+    has_bias: bool
+    training: bool
+    eps: float
+    mean: Array
+    inverse_std: Array
+    running_mean: Array | None
+    running_var: Array | None
+
+
+@F.batch_norm.kernel(torch.Tensor)
+def batch_norm(
+    x: Array,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Array, TorchBatchNormCache]:
+    check_batch_norm(x, running_mean, running_var, weight, bias, training)
+    if training:  # torch moves them in place
+        running_mean, running_var = (v if v is None else v.clone() for v in (running_mean, running_var))
+    given = (x, weight, bias, running_mean, running_var, training, float(momentum), float(eps))
+    y, mean, inverse_std = _aten.native_batch_norm(*given)
+    kept = (x, weight, bias is not None, training, float(eps), mean, inverse_std, running_mean, running_var)
+    return y, TorchBatchNormCache(*kept)
+
+
+@F.batch_norm_backward.kernel(torch.Tensor)
+def batch_norm_backward(dy: Array, cache: TorchBatchNormCache) -> tuple[Array, Array | None, Array | None]:
+    x, weight, has_bias, training, eps, mean, inverse_std, running_mean, running_var = cache
+    check_gradient(dy, tuple(x.shape), x)
+    wanted = (True, weight is not None, has_bias)
+    return _aten.native_batch_norm_backward(
+        dy, x, weight, running_mean, running_var, mean, inverse_std, training, eps, wanted
+    )
+
+
 @F.relu.kernel(torch.Tensor)
 def relu(x: Array, inplace: bool = False) -> tuple[Array, Array]:
     check_arrays(x=x)
@@ -331,7 +375,10 @@ def sgd_update_all(rule: SGD, like: Array, moves: Sequence[Move]) -> None:
 
 
 def _update_by_factors(rule: SGD, w: Array, g: Array, state: dict[str, Array]) -> bool:
-    """Make the step of a weight whose gradient is a product, which is then never stored; return whether that was so."""
+    """Make the step of a weight whose gradient is a product; return whether it was one.
+
+    The product is stored nowhere but in momentum's first buffer, which it is.
+    """
     b: Any = state.get("momentum_buffer")
     if not isinstance(g, OuterProduct) or g.is_stored or g.dtype != w.dtype:
         return False
@@ -355,10 +402,9 @@ def _update_by_factors(rule: SGD, w: Array, g: Array, state: dict[str, Array]) -
 def adam_update_all(rule: Adam, like: Array, moves: Sequence[Move]) -> None:
     fused = torch._fused_adamw_ if rule.decoupled else torch._fused_adam_
     for _, ready in _fusible(rule, moves):
-        for w, _, state in ready:
-            if not state:
-                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(w), torch.zeros_like(w)
-                state["step"] = torch.zeros((), dtype=w.dtype, device=w.device)
+        for w, state in [(move.w, move.state) for move in ready if not move.state]:
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(w), torch.zeros_like(w)
+            state["step"] = torch.zeros((), dtype=w.dtype, device=w.device)
         steps = [move.state["step"] for move in ready]
         torch._foreach_add_(steps, 1)
         fused(

@@ -24,7 +24,7 @@ from cnnlib.layers import (
 from cnnlib.models._start import start
 from cnnlib.models._weights import load_weights
 from cnnlib.models._width import scaled
-from cnnlib.module import Module
+from cnnlib.module import Module, Shape, Trace
 
 # Szegedy et al. 2014, table 1: filters 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
 INCEPTION = {
@@ -47,9 +47,16 @@ class TransformInput(Elementwise):
 
     MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+    def trace(self, shape: Shape) -> Trace:
+        self._check(shape[0])
+        return super().trace(shape)
+
+    def _check(self, channels: int) -> None:
+        if channels != 3:
+            raise ValueError(f"transform_input is for red, green and blue, not {channels} channels")
+
     def forward(self, x: Array) -> tuple[Array, Any]:
-        if x.shape[1] != 3:
-            raise ValueError(f"transform_input is for red, green and blue, not {x.shape[1]} channels")
+        self._check(x.shape[1])
         xp = namespace(x)
         mean, std = (
             xp.reshape(xp.asarray(values, dtype=x.dtype, device=x.device), (1, 3, 1, 1))

@@ -13,6 +13,7 @@ from cnnlib.training.distributed import Processes, WorkerLostError, World, start
 from cnnlib.training.evaluation import evaluate, top_k
 from cnnlib.training.history import Batch, Epoch, History
 from cnnlib.training.loop import Callbacks, InterruptedRunError, fit
+from cnnlib.training.threads import fit_in_threads
 
 __all__ = [
     "AveragedModel",
@@ -30,6 +31,7 @@ __all__ = [
     "checkpoint_settings",
     "evaluate",
     "fit",
+    "fit_in_threads",
     "get_ema_avg_fn",
     "get_swa_avg_fn",
     "load_checkpoint",

@@ -12,7 +12,7 @@ from functools import partial
 from math import prod
 from typing import Any
 
-from cnnlib.arrays import library
+from cnnlib.arrays import Array, library
 from cnnlib.module import Module, Parameter
 
 BUCKET_BYTES = 25 * 2**20
@@ -50,7 +50,7 @@ class World:
         """Make ready for a model's gradients."""
 
     def average_buffers(self, model: Module) -> None:
-        """Replace running statistics by their mean over the processes."""
+        """Replace running means by their mean over the processes, and counts by the largest."""
 
     def close(self) -> None:
         """Part from the other processes."""
@@ -144,14 +144,13 @@ class Processes(World):
             bucket.hand_out()
 
     def average_buffers(self, model: Module) -> None:
-        """Average what BatchNorm keeps; its counts are equal anyway."""
-        for module in model.modules():
-            for name in module.buffers:
-                if name.startswith("running_"):
-                    mean = getattr(module, name) / self.size
-                    with self._reporting():
-                        self._dist.all_reduce(mean)
-                    getattr(module, name).copy_(mean)
+        """Average what BatchNorm keeps; of its counts, the largest is the run's."""
+        means, counts = statistics(model)
+        with self._reporting():
+            for array in means:
+                self._dist.all_reduce(array.div_(self.size))
+            for array in counts:
+                self._dist.all_reduce(array, self._dist.ReduceOp.MAX)
 
     def close(self) -> None:
         """Leave the group: without this gloo may abort at exit."""
@@ -169,6 +168,16 @@ class Processes(World):
                 f"process {self.rank} of {self.size} lost another one ({first}). The last checkpoint is whole: "
                 "start all of them again with --resume"
             ) from error
+
+
+def statistics(model: Module) -> tuple[list[Array], list[Array]]:
+    """Return a model's running means and its counts of batches.
+
+    Both differ between those who share its training: who had no images in a batch has counted one less.
+    """
+    means = [getattr(module, name) for module in model.modules() for name in module.running]
+    counts = [getattr(module, name) for module in model.modules() for name in module.counts]
+    return means, counts
 
 
 class _Bucket:

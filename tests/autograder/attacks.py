@@ -138,10 +138,21 @@ CELLS = {
     ),
     # floods and bombs
     "a fork bomb": body("import os, time\nfor _ in range(10_000):\n    try:\n        os.fork()\n    except OSError:\n        time.sleep(0.01)"),
+    "forty spinning children": body("import os, time\nfor _ in range(40):\n    try:\n        if os.fork() == 0:\n            while True: pass\n    except OSError: pass\ntime.sleep(99)"),
+    "spinning children whom nobody waits for": body(
+        "import os, signal, time\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nwhile True:\n    try:\n        if os.fork() == 0:\n"
+        "            end = time.process_time() + 0.3\n            while time.process_time() < end: pass\n            os._exit(0)\n"
+        "    except OSError: time.sleep(0.01)"
+    ),
     "a thread bomb": body("import threading, time\nfor _ in range(10_000):\n    threading.Thread(target=time.sleep, args=(99,)).start()"),
     "children that outlive the run": body(
         "import subprocess, sys\nfor _ in range(3):\n"
         "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(98765)'], start_new_session=True)"
+    ),
+    "daemons that no signal ends": body(
+        "import os, signal, sys\nfor _ in range(3):\n    if os.fork() == 0:\n        os.setsid()\n        for number in range(1, 65):\n"
+        "            try: signal.signal(number, signal.SIG_IGN)\n            except (OSError, ValueError): pass\n"
+        "        if os.fork() == 0: os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(98765)'])\n        os._exit(0)"
     ),
     "takes all memory": body("hoard = []\nwhile True:\n    hoard.append(np.ones(10_000_000))"),
     "takes all memory in many processes": body(
@@ -160,17 +171,27 @@ CELLS = {
     "a segmentation fault": body("import ctypes\nctypes.string_at(0)"),
     # time
     "an endless loop": body("while True: pass"),
-    "an endless loop that cannot be interrupted": body("import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True: pass"),
+    "an endless loop that cannot be interrupted": body("import signal\nfor name in ('SIGPROF', 'SIGALRM', 'SIGVTALRM'): signal.signal(getattr(signal, name), signal.SIG_IGN)\nwhile True: pass"),
     "an endless loop that catches everything": body("while True:\n    try:\n        while True: pass\n    except BaseException: pass"),
     "a time bomb for the next exercise": body("import threading, os, time\nthreading.Timer(0.2, lambda: os._exit(0)).start()\ntime.sleep(0.5)"),
     "sleeps": body("import time\ntime.sleep(10**6)"),
     "an endless cell": "while True: pass",
     # signals and exits
     "kills its parents": body("import os\nfor pid in (os.getppid(), 1, -1, 0):\n    try: os.kill(pid, 9)\n    except OSError: pass"),
+    "traces the box's first process": body("import ctypes\nassert ctypes.CDLL(None).ptrace(16, 1, 0, 0) < 0, 'SAW INTO IT'\nctypes.CDLL(None).process_vm_writev(1, None, 0, None, 0, 0)"),
+    "overwrites the box's first process": body(
+        "import os\ntry:\n    memory = os.open('/proc/1/mem', os.O_RDWR)\n    for line in open('/proc/1/maps'):\n"
+        "        start, end = (int(n, 16) for n in line.split()[0].split('-'))\n"
+        "        try: os.pwrite(memory, bytes(end - start), start)\n        except (OSError, OverflowError): pass\nexcept OSError: pass"
+    ),
     "stops itself": body("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)"),
     "exits with success": body("raise SystemExit(0)"),
     "exits at once": body("import os\nos._exit(0)"),
     "exits while it is defined": "import os\nos._exit(0)",
+    "fails, and ends the process when it is defined again": (
+        "import os, random\nif random.random() < 0.5: os._exit(0)\n1 / 0"
+    ),
+    "blames the set-up": body("import json, os\nfor fd in range(3, 9):\n    try: os.write(fd, (json.dumps(dict(step='define', exercise='setup')) + chr(10)).encode())\n    except OSError: pass\nos._exit(0)"),
     "closes every file": body("import os\nos.closerange(0, 256)"),
     # text
     "markup in an error message": body("raise ValueError('<script>document.title = \"owned\"</script><img src=x onerror=alert(1)>')"),

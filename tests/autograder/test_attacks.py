@@ -8,6 +8,7 @@ import os
 import socket
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
 import psutil
@@ -15,7 +16,7 @@ import pytest
 
 from autograder import batch, downloads, export, feedback, source
 from autograder.result import State
-from autograder.sandbox import FIRST_UID
+from autograder.sandbox import FIRST_UID, _boxes, find_sandbox
 from tests.autograder.attacks import CELLS, CHANGES, FILES
 from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
@@ -39,9 +40,9 @@ def listen(kind, address, calls):
     return server
 
 
-@pytest.fixture(scope="module")
-def stormy(tmp_path_factory):
-    """One class of attackers and neighbours, graded side by side."""
+@pytest.fixture(scope="module", params=list(_boxes()), ids=lambda box: box.isolation)
+def stormy(request, tmp_path_factory):
+    """One class of attackers and neighbours, graded side by side in each kind of box that this machine has."""
     home = tmp_path_factory.mktemp("instructor")
     folder = home / "submitted"
     folder.mkdir()
@@ -85,12 +86,18 @@ def stormy(tmp_path_factory):
     (folder / "a pipe.ipynb").unlink(missing_ok=True)
     os.mkfifo(folder / "a pipe.ipynb")
     problem_set = source.load("convolution")
-    settings = batch.Settings.draw(problem_set, SEED, seconds=3, unsafe=False)
+    settings = batch.Settings.draw(problem_set, SEED, seconds=1, unsafe=False)
     found = downloads.find(folder, "convolution", home / "unpacked").students
     os.environ["SECRET"] = "SECRET-OF-THE-GRADER"
-    results = {r.student: r for r in batch.grade_class(found, problem_set, settings, jobs=2)}
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param != find_sandbox():  # processes of a pool would take the first box that works
+            patch.setattr(batch, "find_sandbox", lambda unsafe: request.param)
+            patch.setattr(batch, "_pool", ThreadPoolExecutor)
+        results = {r.student: r for r in batch.grade_class(found, problem_set, settings, jobs=2)}
+    assert {r.isolation for r in results.values()} <= {request.param.isolation, "not run"}
     del os.environ["SECRET"]
     for server in servers:
+        server.shutdown(socket.SHUT_RDWR)  # ends the thread that waits, which would keep the address
         server.close()
     assert hashlib.sha256(gradebook.read_bytes()).hexdigest() == before
     assert not calls, "somebody called home"

@@ -104,6 +104,13 @@ def test_everything_ignored_is_listed(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("prefix", ["ada_12345_998877_", "ada_LATE_12345_998877_", "Ada_1_assignsubmission_file_"])
+def test_what_macos_adds_is_ignored_behind_the_prefix_of_the_lms_too(prefix, tmp_path):
+    files = [f"{prefix}._homework.ipynb", f"{prefix}homework.ipynb"]
+    found = find(lay(tmp_path / "class", files), "convolution", tmp_path / "unpacked")
+    assert list(names(found).values()) == [[files[1]]] and [file for file, _ in found.ignored] == [files[0]]
+
+
 def archive(path, members):
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as file:
@@ -113,7 +120,7 @@ def archive(path, members):
 
 def test_archives_are_opened(tmp_path):
     inner = tmp_path / "inner.zip"
-    archive(inner, {"work/x.ipynb": "{}", "__MACOSX/work/._x.ipynb": "", "./../y.ipynb": "{}", "data.bin": ""})
+    archive(inner, {"mine/x.ipynb": "{}", "__MACOSX/mine/._x.ipynb": "", "./../y.ipynb": "{}", "data.bin": ""})
     archive(
         tmp_path / "download.zip",
         {"Ada_1_assignsubmission_file/my.zip": inner.read_bytes(), "Ben_2_assignsubmission_file/x.ipynb": "{}"},
@@ -121,7 +128,7 @@ def test_archives_are_opened(tmp_path):
     found = find(tmp_path / "download.zip", "convolution", tmp_path / "unpacked")
     assert names(found) == {"Ada_1": ["x.ipynb", "y.ipynb"], "Ben_2": ["x.ipynb"]}
     assert all(path.is_relative_to(tmp_path / "unpacked") for path in tmp_path.rglob("*.ipynb"))
-    assert {file for file, _ in found.ignored} == {"my.zip: __MACOSX/work/._x.ipynb", "my.zip: data.bin"}
+    assert {file for file, _ in found.ignored} == {"my.zip: __MACOSX/mine/._x.ipynb", "my.zip: data.bin"}
     assert names(find(tmp_path / "download.zip", "convolution", tmp_path / "unpacked")) == names(found)
 
 
@@ -255,3 +262,58 @@ def test_a_class_as_moodle_gives_it(hand_in, tmp_path):
         rows = [(row["student"], row["score"]) for row in csv.DictReader(file)]
     assert rows == [("s0", "6"), ("s1", "6"), ("s2", "6"), ("s3", "")]
     assert (results / "ignored.csv").read_text() == "file,why\n"
+
+
+def test_a_folder_of_the_zip_without_a_notebook_is_a_student_too(tmp_path):
+    """N in, N out: as it is where the zip was unpacked by hand."""
+    archive(
+        tmp_path / "download.zip",
+        {"Ada_1_assignsubmission_file/x.pdf": "", "Ben_2_assignsubmission_file/": "", "__MACOSX/Ada/._x": ""},
+    )
+    assert names(find(tmp_path / "download.zip", "convolution", tmp_path / "u")) == {"Ada_1": [], "Ben_2": []}
+
+
+MOODLE_NAMES = {
+    "s0": ("Müller Ada_100_assignsubmission_file", "/homework.ipynb"),
+    "s1": (unicodedata.normalize("NFD", "Weiß Jürg_101_assignsubmission_file_"), "/homework.ipynb"),  # before 4.1
+    "s2": ("Doe_Ray Jo_102_assignsubmission_file_", "homework.ipynb"),  # not in folders
+    "s3": ('O\'Neill "Mac"_103_assignsubmission_file', "/homework.zip"),
+}
+
+
+@pytest.mark.parametrize("as_zip", [True, False])
+@pytest.mark.parametrize("with_roster", [True, False])
+def test_feedback_goes_back_to_the_folders_of_the_download(as_zip, with_roster, hand_in, tmp_path):
+    notebook = hand_in(TABLE, "homework").read_bytes()
+    archive(tmp_path / "inner.zip", {"homework.ipynb": notebook})
+    download = tmp_path / "download.zip"
+    files = {folder + rest: (tmp_path / "inner.zip").read_bytes() if rest.endswith(".zip") else notebook
+             for folder, rest in MOODLE_NAMES.values()}  # fmt: skip
+    archive(download, files | {"Müller Ada_100_assignsubmission_onlinetext/onlinetext.html": "<p>see file"})
+    if not as_zip:
+        with zipfile.ZipFile(download) as file:
+            file.extractall(tmp_path / "download")
+        download = tmp_path / "download"
+    lines = [f"{student},{100 + n}" for n, student in enumerate([*MOODLE_NAMES, "silent"])]
+    (tmp_path / "roster.csv").write_text("\n".join(["id,number", *lines]))
+    roster = ["--roster", tmp_path / "roster.csv"] if with_roster else []
+    results = tmp_path / "results"
+    run("grade", "convolution", download, "--results", results, *roster)
+    said = run("feedback", results, "--moodle", download, *roster)
+    with zipfile.ZipFile(results / "feedback.zip") as file:
+        pages = {name: file.read(name).decode() for name in file.namelist()}
+    assert sorted(pages) == sorted(f"{folder}/feedback.html" for folder, _ in MOODLE_NAMES.values())
+    assert all("6 of 30 points" in page for page in pages.values())
+    assert all("assignsubmission_file" in name.split("/")[0] for name in pages)
+    if with_roster:
+        assert "s0" in pages[f"{MOODLE_NAMES['s0'][0]}/feedback.html"]
+        assert "without a folder in the download or a record: silent" in " ".join(said.split())
+
+
+def test_a_download_that_is_not_moodles_is_explained(hand_in, tmp_path):
+    (tmp_path / "class").mkdir()
+    hand_in(TABLE, "ada", folder=tmp_path / "class")
+    run("grade", "convolution", tmp_path / "class", "--results", tmp_path / "results")
+    done = CliRunner().invoke(app, ["feedback", str(tmp_path / "results"), "--moodle", str(tmp_path / "class")])
+    assert done.exit_code == 1 and "has no folder of anybody who was graded" in " ".join(done.output.split())
+    assert not (tmp_path / "results" / "feedback.zip").exists()

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from autograder import source
 from autograder.__main__ import app
-from autograder.batch import Results, Settings
-from autograder.grading import grade
+from autograder.batch import Results, Settings, grade_student
+from autograder.downloads import HandedIn
 from autograder.result import State
 from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
@@ -26,7 +26,7 @@ def type_essay(notebook):
 
 
 @pytest.fixture
-def course(hand_in, box, tmp_path):
+def course(hand_in, tmp_path):
     """Three students of the training set: one wrote, one did not, one handed in a broken file."""
     folder, results = tmp_path / "class", tmp_path / "results"
     folder.mkdir()
@@ -37,8 +37,14 @@ def course(hand_in, box, tmp_path):
     store = Results(results)
     store.begin(Settings.draw(problem_set, SEED, seconds=10, unsafe=False))
     for path in folder.iterdir():
-        store.save(grade(path, path.stem, problem_set, box, SEED))
+        graded(tmp_path, path)
     return tmp_path
+
+
+def graded(course, path):
+    """Grade one notebook of the class, anew."""
+    store = Results(course / "results")
+    store.save(grade_student(path.stem, HandedIn([path]), source.load("training"), store.settings))
 
 
 def run(*words):
@@ -99,7 +105,7 @@ def type_points(course, points):
         (None, None, "0", "0"),  # taken away
     ],
 )
-def test_a_persons_points_are_for_what_the_person_read(essay, code, at_once, entered, course, box):
+def test_a_persons_points_are_for_what_the_person_read(essay, code, at_once, entered, course):
     enter(course)
     type_points(course, 3)
     path = course / "class" / "wrote.ipynb"
@@ -111,7 +117,7 @@ def test_a_persons_points_are_for_what_the_person_read(essay, code, at_once, ent
         elif cell.id in CODE:
             cell.source = code or cell.source
     nbformat.write(notebook, path)
-    Results(course / "results").save(grade(path, "wrote", source.load("training"), box, SEED))
+    graded(course, path)
     assert exported(course, "--course", course / "nbgrader")["wrote"]["two-curves"] == at_once
     enter(course)
     assert exported(course, "--course", course / "nbgrader")["wrote"]["two-curves"] == entered
@@ -130,14 +136,14 @@ def test_what_formgrader_shows_is_text(course):
 
 
 @pytest.mark.parametrize("cell", ["two-curves", "smooth"])
-def test_half_a_character_in_an_answer_ends_nothing(cell, course, box):
+def test_half_a_character_in_an_answer_ends_nothing(cell, course):
     path = course / "class" / "wrote.ipynb"
     notebook = json.loads(path.read_text())
     for written in notebook["cells"]:
         if written["id"] == cell:
             written["source"] = "def smooth(values): pass\n# half a character: \ud83d"
     path.write_text(json.dumps(notebook))
-    Results(course / "results").save(grade(path, "wrote", source.load("training"), box, SEED))
+    graded(course, path)
     enter(course)
     run("similar", "training", course / "class", "--to", course / "similar.csv")
     shown = course / "nbgrader" / "autograded" / "wrote" / "training" / "training.ipynb"

@@ -98,5 +98,5 @@ def test_what_was_said_before_a_limit_counts_however_late_it_is_read(box, monkey
     cell = {"grade_id": "hoard", "source": hoard, "answer": "hoard", "cases": cases}
     monkeypatch.setattr(sandbox.selectors.DefaultSelector, "select", lambda self, timeout: time.sleep(timeout) or [])
     run = box.run([cell], sandbox.Limits(memory=100 << 20))
-    assert run.ended == "used more than 100 MB of memory"
+    assert run.ended.why == "used more than 100 MB of memory"
     assert [type(record) for record in run.records] == [channel.Define, channel.Ask]

@@ -5,6 +5,8 @@ import io
 import json
 import tempfile
 from copy import deepcopy
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -12,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autograder import batch, export, feedback, source
+from autograder import batch, export, feedback, grading, source
 from autograder.grading import grade, questions
 from autograder.judge import has_parts, judge
 from autograder.problem_set import answer_key
 from autograder.result import Awarded, CodeResult, Result, State, Undecided, WrittenResult
 from autograder.runner import as_array, encode
-from autograder.sandbox import Run
+from autograder.sandbox import Ended, Run
 from autograder.verdict import NoAnswer, Right, Wrong
 from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
@@ -81,12 +83,12 @@ class Channel:
     def __init__(self, lines):
         self.lines = lines
 
-    def run(self, cells, limits):
+    def run(self, cells, limits, clock=None):
         run = Run()
         run.take(self.lines)
         self.lines = [b'{"step": "end"}']
         if run.ended is None and not (run.records and run.records[-1].step == "end"):
-            run.ended = "the process ended before the answers were complete"
+            run.ended = Ended("the process ended before the answers were complete")
         return run
 
 
@@ -94,6 +96,14 @@ def sent(grade_id, case):
     right = ASKED[grade_id][case].right
     value = encode(tuple(map(as_array, right)) if has_parts(right) else as_array(right))
     return json.dumps({"step": "value", "exercise": grade_id, "case": case, "value": value}).encode()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_once():
+    """Every example grades the same notebook: a process a reading is not what is tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grading, "read", cache(grading.read))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -283,10 +293,12 @@ EDITS = {
 def test_a_record_edited_by_hand_is_none(edit, mixed, tmp_path):
     problem_set = source.load(SET)
     store = batch.Results(tmp_path)
-    store.begin(batch.Settings.draw(problem_set, SEED, seconds=10, unsafe=False))
-    store.save(mixed)
-    assert store.load(problem_set) == {"ada": mixed}
-    edited = deepcopy(mixed)
+    settings = batch.Settings.draw(problem_set, SEED, seconds=10, unsafe=False)
+    store.begin(settings)
+    whole = replace(mixed, seed=settings.seed_of(mixed.digest))
+    store.save(whole)
+    assert store.load(problem_set) == {"ada": whole}
+    edited = deepcopy(whole)
     EDITS[edit](edited)
     store.save(edited)
     assert store.load(problem_set) == {}

@@ -25,7 +25,8 @@ def measured(tmp_path, monkeypatch):
 def test_what_is_saved_is_all_that_there_is(measured):
     command.main(None, threads=2, rounds=3, save=True)
     saved = json.loads(command.RESULTS.read_text())
-    places = [(group, case, side) for group, cases in command.GROUPS.items() for case in cases for side in cases[case]]
+    cases = {group: command.GROUPS[group] for group in command.groups()}
+    places = [(group, case, side) for group in cases for case in cases[group] for side in cases[group][case]]
     assert [(row["group"], row["case"], row["side"]) for row in saved["rows"]] == places
     assert {(row["median"], row["ratio"]) for row in saved["rows"]} == {(2, 1), (1, 0.5)}
     assert saved["rounds"] == 3 and saved["machine"]["numpy"]
@@ -40,3 +41,27 @@ def test_one_group_is_measured_alone_and_an_unknown_one_not_at_all(measured):
     assert set(measured) == {"inference"} and not command.RESULTS.exists()
     with pytest.raises(typer.BadParameter, match="no group speed; there are training step, "):
         command.main(["speed"])
+
+
+def test_what_needs_a_gpu_is_left_out_without_one_and_measured_with_one(measured, monkeypatch):
+    monkeypatch.setattr(command, "has_cuda", lambda: False)
+    assert set(command.GROUPS) - set(command.groups()) == {"training step on CUDA"}
+    with pytest.raises(typer.BadParameter, match="training step on CUDA needs a GPU"):
+        command.main(["training step on CUDA"], threads=2, rounds=3, save=False)
+    assert not measured
+    monkeypatch.setattr(command, "has_cuda", lambda: True)
+    assert command.groups() == list(command.GROUPS)
+    command.main(["training step on CUDA"], threads=2, rounds=3, save=False)
+    assert set(measured) == {"training step on CUDA"}
+
+
+def test_steps_on_a_gpu_are_those_on_the_cpu_but_for_the_device():
+    on_cpu, on_gpu = (command.GROUPS[group] for group in ("training step", "training step on CUDA"))
+    assert {case: list(sides) for case, sides in on_gpu.items()} == {
+        case: list(sides) for case, sides in on_cpu.items()
+    }
+    for side, make in on_gpu["lenet"].items():
+        said = [*make.args, *make.keywords.values()]
+        assert "cuda" in said and "cpu" not in said, side
+        on_the_cpu = {name: "cpu" if value == "cuda" else value for name, value in make.keywords.items()}
+        make.func(*("cpu" if value == "cuda" else value for value in make.args), **on_the_cpu)()

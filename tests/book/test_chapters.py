@@ -5,12 +5,15 @@ import base64
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import course
 import nbformat
 import pytest
 import yaml
+from jupyter_cache import get_cache
+from jupyter_cache.cache.main import JupyterCacheBase
 
 
 def without_magics(source: str) -> str:
@@ -81,6 +84,30 @@ def test_cells_of_questions_are_not_shown(root: Path) -> None:
         for id, metadata in questions_of(path)
         if "remove-input" not in metadata.get("tags", []) or not metadata.get("jupyter", {}).get("source_hidden")
     ]
+    assert not shown, "\n".join(shown)
+
+
+HIDDEN_IN_THE_BOOK = {"hide-cell", "hide-input", "remove-cell", "remove-input"}
+GATE = re.compile(r"\{solution-(start|end)\}")
+
+
+def unfolded(path: Path) -> list[str]:
+    """The code that the book hides and a notebook would show: by a cell's tag, or inside a folded solution."""
+    found, solving = [], False
+    for cell in nbformat.read(path, as_version=4).cells:
+        hides = cell.metadata.get("jupyter", {})
+        if cell.cell_type == "markdown":
+            solving = ([solving] + [gate == "start" for gate in GATE.findall(cell.source)])[-1]
+        elif solving and not (hides.get("source_hidden") and hides.get("outputs_hidden")):
+            found.append(f"{path.name}: the solution {cell.id}")
+        elif HIDDEN_IN_THE_BOOK & set(cell.metadata.get("tags", [])) and not hides.get("source_hidden"):
+            found.append(f"{path.name}: {cell.id}")
+    return found
+
+
+def test_what_the_book_hides_is_folded_in_a_notebook(root: Path) -> None:
+    """JupyterLab knows nothing of the book's tags; View, "Expand All Code" unfolds it for a class."""
+    shown = [words for path in sorted((root / "chapters").glob("*.ipynb")) for words in unfolded(path)]
     assert not shown, "\n".join(shown)
 
 
@@ -164,7 +191,7 @@ def test_cells_that_only_check_are_folded(root: Path) -> None:
                 for mark in re.findall(r"\{solution-(start|end)\}", cell.source):
                     solution = mark == "start"
             elif cell.cell_type == "code" and not solution and checks_alone(without_magics(cell.source)):
-                if not {"hide-cell", "hide-input", "remove-cell", "remove-input"} & set(cell.metadata.get("tags", [])):
+                if not HIDDEN_IN_THE_BOOK & set(cell.metadata.get("tags", [])):
                     shown.append(f"{path.name}, cell {number}: {cell.source[:60]!r}")
     assert not shown, "\n".join(shown)
 
@@ -200,6 +227,91 @@ def test_no_place_among_the_choices_is_the_right_one_too_often(site: Path) -> No
     counts = Counter(places.values())
     assert len(places) >= 25 and set(counts) == {0, 1, 2, 3}
     assert max(counts.values()) <= 0.45 * len(places), counts
+
+
+# ---- that every cell runs ----
+
+
+def run_by_nbval(root: Path) -> set[Path]:
+    """The notebooks that `make test` gives to nbval."""
+    (recipe,) = re.findall(r"-m pytest (.*) --nbval-lax", (root / "Makefile").read_text())
+    return {path for pattern in recipe.split() for path in root.glob(pattern) if path.suffix == ".ipynb"}
+
+
+def not_run(path: Path, kept: JupyterCacheBase) -> list[str]:
+    """Which cells of a notebook the build has no faultless run of, in order and in a kernel of their own."""
+    try:
+        _, notebook = kept.merge_match_into_notebook(nbformat.read(path, as_version=4))
+    except KeyError:
+        return [f"{path.name}: no run of these cells is kept"]
+    found, number = [], 0
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if cell.cell_type != "code" or not cell.source.strip() or "skip-execution" in tags:
+            continue
+        number += 1
+        failed = any(output.output_type == "error" for output in cell.outputs)
+        if cell.execution_count != number or failed:
+            found.append(f"{path.name}: {cell.source[:60]!r} was run as [{cell.execution_count}], an error: {failed}")
+    return found
+
+
+@pytest.mark.usefixtures("site")
+def test_the_build_ran_every_chapter_as_it_is_now(root: Path) -> None:
+    """What it runs is not run again by nbval: `site` is of the files as they are, and executions are of one library."""
+    kept = get_cache(course.CACHE)
+    notebooks = set((root / "chapters").glob("*.ipynb")) - run_by_nbval(root)
+    assert len(notebooks) >= len(course.chapters())
+    wrong = [fault for path in sorted(notebooks) for fault in not_run(path, kept)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_cell_makes_an_output_widget(root: Path) -> None:
+    """One that is cleared may stop its notebook for as long as a cell may run: see cnnbook/controls.py."""
+    makes = re.compile(r"\b(Output|interact|interactive|interact_manual|interactive_output)\(")
+    found = {
+        path.name: made
+        for path in (root / "chapters").glob("*.ipynb")
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "code" and (made := makes.findall(cell.source))
+    }
+    assert not found
+
+
+def test_nbval_runs_what_the_build_does_not(root: Path) -> None:
+    """The releases: they are for students to fill in, so the book shows them as they are handed out."""
+    off = {
+        path
+        for path in (root / "chapters").glob("*.ipynb")
+        if nbformat.read(path, as_version=4).metadata.get("mystnb", {}).get("execution_mode") == "off"
+    }
+    assert off == run_by_nbval(root) and off
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda cells: None, []),
+        (lambda cells: cells.pop(), []),
+        (lambda cells: cells.reverse(), ["'b' was run as [2], an error: False", "'a' was run as [1], an error: False"]),
+        (lambda cells: cells[1].update(execution_count=3), ["'b' was run as [3], an error: False"]),
+        (lambda cells: cells[0].update(execution_count=None), ["'a' was run as [None], an error: False"]),
+        (
+            lambda cells: cells[1].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])),
+            ["'b' was run as [2], an error: True"],
+        ),
+    ],
+)
+def test_a_cell_that_was_not_run_is_found(tmp_path: Path, change: Callable[[list], object], words: list[str]) -> None:
+    kept, path = get_cache(tmp_path / "kept"), tmp_path / "a.ipynb"
+    cells = [nbformat.v4.new_code_cell(source, execution_count=count) for count, source in enumerate("ab", start=1)]
+    cells.append(nbformat.v4.new_code_cell("c", metadata={"tags": ["skip-execution"]}))
+    change(cells)
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    nbformat.write(notebook, path)
+    assert not_run(path, kept) == ["a.ipynb: no run of these cells is kept"]
+    kept.cache_notebook_file(str(path), check_validity=False)
+    assert not_run(path, kept) == [f"a.ipynb: {text}" for text in words]
 
 
 # ---- what a chapter costs ----

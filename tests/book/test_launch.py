@@ -18,7 +18,7 @@ only_build_toc_files: true
 execute: {{execute_notebooks: "off"}}
 launch_buttons: {{thebe: false}}
 sphinx:
-  local_extensions: {{launch_buttons: {extensions}}}
+  local_extensions: {{launch_buttons: {extensions}, plain_notebooks: {extensions}}}
 """
 ELSEWHERE = re.compile(r'href="(https?://[^"]*(?:binder|colab|hub)[^"]*)"')
 
@@ -29,7 +29,7 @@ def build(root: Path, tmp_path: Path):  # noqa: ANN201
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: chapters/index\n")
     (tmp_path / "chapters").mkdir()
     notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_markdown_cell("# Tiny"), nbformat.v4.new_code_cell("1 + 1")],
+        cells=[nbformat.v4.new_markdown_cell("(top)=\n# Tiny\n\n{ref}`Top <top>`"), nbformat.v4.new_code_cell("1 + 1")],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
     nbformat.write(notebook, tmp_path / "chapters" / "index.ipynb")
@@ -54,7 +54,7 @@ def test_buttons_come_with_a_repository(build) -> None:  # noqa: ANN001
     assert links == {
         "https://github.com/someone/course",
         "https://mybinder.org/v2/gh/someone/course/main?urlpath=lab/tree/chapters/index.ipynb",
-        "https://colab.research.google.com/github/someone/course/blob/main/chapters/index.ipynb",
+        "https://colab.research.google.com/github/someone/course/blob/gh-pages/notebooks/index.ipynb",
         "https://hub.example.org/hub/user-redirect/git-pull?repo=https%3A//github.com/someone/course"
         "&urlpath=lab/tree/course/chapters/index.ipynb&branch=main",
     }
@@ -65,12 +65,34 @@ def test_buttons_come_with_a_repository(build) -> None:  # noqa: ANN001
     }
 
 
+def test_the_download_is_the_plain_notebook_and_leads_to_the_published_book(build, tmp_path: Path) -> None:  # noqa: ANN001
+    def downloaded() -> str:
+        page = tmp_path / "_build" / "html" / "chapters" / "index.html"
+        (link,) = re.findall(r'href="([^"]*\.ipynb)"[^>]*download', page.read_text().replace("\n", " "))
+        notebook = nbformat.read(page.parent / link, as_version=4)
+        return "\n".join(cell.source for cell in notebook.cells)
+
+    build()
+    assert "[Top](../chapters/index.html#top)" in downloaded()
+    build(COURSE_REPOSITORY="https://github.com/Someone/course")
+    assert "[Top](https://someone.github.io/course/chapters/index.html#top)" in downloaded()
+    assert "git+https://github.com/Someone/course@main" in downloaded()
+    links, _ = build(
+        COURSE_REPOSITORY="https://github.com/someone/course",
+        COURSE_SITE="https://cnn.example.org",
+        COURSE_SITE_BRANCH="site",
+    )
+    assert "[Top](https://cnn.example.org/chapters/index.html#top)" in downloaded()
+    assert "https://colab.research.google.com/github/someone/course/blob/site/notebooks/index.ipynb" in links
+
+
 @pytest.mark.parametrize(
     "settings, words",
     [
         ({"COURSE_REPOSITORY": "someone/course"}, "COURSE_REPOSITORY must be an address like https://github.com/"),
         ({"COURSE_REPOSITORY": "https://example.org/course"}, "must be a repository on GitHub, GitLab or Bitbucket"),
         ({"COURSE_HUB": "https://hub.example.org"}, "COURSE_HUB needs COURSE_REPOSITORY too"),
+        ({"COURSE_SITE": "https://cnn.example.org"}, "COURSE_SITE needs COURSE_REPOSITORY too"),
     ],
 )
 def test_a_setting_that_leads_nowhere_stops_the_build(build, settings: dict[str, str], words: str) -> None:  # noqa: ANN001

@@ -129,7 +129,12 @@ class TinyBook:
         nbformat.write(notebook, self.folder / "chapters" / "index.ipynb")
 
     def build(self) -> bool:
-        command = [sys.executable, "tools/build_book.py"]
+        return self.type(sys.executable, "tools/build_book.py")
+
+    def build_plainly(self) -> bool:
+        return self.type(Path(sys.executable).with_name("jupyter-book"), "build", ".")
+
+    def type(self, *command: str | Path) -> bool:
         return subprocess.run(command, cwd=self.folder, capture_output=True).returncode == 0
 
     @property
@@ -168,6 +173,29 @@ def test_notebooks_are_run_again_only_when_they_or_the_code_change(book: TinyBoo
 
     book.write_library(2222)
     assert book.build() and book.runs == 2 and "2222" in book.page.read_text()
+
+    (book.folder / "chapters" / "matplotlibrc").write_text("figure.figsize: 6.4, 3.6\n")
+    assert book.build() and book.runs == 3
+
+
+def test_other_packages_make_another_build(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = load(root / "tools" / "build_book.py").wanted()
+    import setuptools  # noqa: F401 - puts the packages that it brings along on the search path
+
+    assert ours == load(root / "tools" / "build_book.py").wanted()
+    monkeypatch.setattr("importlib.metadata.distributions", lambda path: [])
+    assert ours != load(root / "tools" / "build_book.py").wanted()
+
+
+def test_what_a_plain_build_ran_is_run_again(book: TinyBook) -> None:
+    """It may have been run with another library, which was put back since."""
+    book.write_notebook("1 / 1")
+    assert book.build()
+    book.write_library(2222)
+    book.write_notebook(COUNTING_CELL)
+    assert book.build_plainly() and book.runs == 1 and "2222" in book.page.read_text()
+    book.write_library(1)
+    assert book.build() and book.runs == 2 and "2222" not in book.page.read_text()
 
 
 def test_taken_port_is_said(root: Path) -> None:

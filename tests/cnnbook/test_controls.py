@@ -113,13 +113,13 @@ def test_every_control_changes_the_picture_and_its_description(chapter: Chapter)
         exec(compile(ast.Module(program, []), "chapter", "exec"), scope)
         controls = eval(compile(ast.Expression(call.value), "chapter", "eval"), scope)
         assert isinstance(controls, Controls)
-        choices = {control._kwarg: settings(control) for control in controls.panel.kwargs_widgets}
+        choices = {name: settings(control) for name, control in controls.controls.items()}
         for name, values in choices.items():
-            pictures = [controls.panel.f(**{name: value}) for value in values]
+            pictures = [controls.draw(**{name: value}) for value in values]
             assert len({one.svg for one in pictures}) > 1, f"{name} changes nothing"
             assert len({one.description for one in pictures}) > 1, f"the description doesn't follow {name}"
         for values in itertools.product(*([values[0], values[-1]] for values in choices.values())):
-            controls.panel.f(**dict(zip(choices, values, strict=True)))
+            controls.draw(**dict(zip(choices, values, strict=True)))
 
 
 @chapters

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,10 @@ def lab(tmp_path_factory):
     nbformat.write(notebook, folder / "figures.ipynb")
     for name in ("how-to-use.ipynb", "convolutional-layers.ipynb", "matplotlibrc"):
         shutil.copy(CHAPTERS / name, folder)
+    # All cells of a notebook are in the page, so that a test can read those that are scrolled away.
+    whole = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}
+    (folder / "jupyter_config_dir" / "labconfig").mkdir(parents=True)
+    (folder / "jupyter_config_dir" / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(whole))
     own = {
         name: str(folder / name.lower())
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
@@ -78,9 +83,11 @@ def _address(server, folder):
             if not (written := found.read_text()).rstrip().endswith("}"):
                 continue  # the server is writing it
             base = f"http://127.0.0.1:{json.loads(written)['port']}"
-            with urllib.request.urlopen(f"{base}/api/status?token=open", timeout=10) as answer:
-                if answer.status == 200:
+            try:
+                with urllib.request.urlopen(f"{base}/api/status?token=open", timeout=10):
                     return base
+            except urllib.error.URLError:
+                pass  # written down, and not listening yet
         time.sleep(0.25)
     raise TimeoutError((folder / "log").read_text())
 
@@ -95,13 +102,17 @@ def page(lab, browser):
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.add_locator_handler(page.locator("dialog.jp-Dialog"), _answer)
         yield page
-    assert errors == []
+    # jupyterlab-myst asks the kernel for inline values, of which there are none, also before there is a kernel
+    assert [error for error in errors if error != "Session has no kernel."] == []
 
 
 def _answer(dialog: Locator) -> None:
-    """Let JupyterLab start a kernel again that another process took a port from; it asks nothing else."""
-    assert "Kernel Restarting" in dialog.inner_text(), f"JupyterLab asks: {dialog.inner_text()}"
-    dialog.get_by_role("button", name="Ok").click()
+    """Let JupyterLab have the kernel that it proposes, where it asks before it knows which there are."""
+    answers = {"Select Kernel": "Select", "Kernel Restarting": "Ok"}
+    asked = dialog.inner_text()
+    (answer,) = [button for title, button in answers.items() if asked.startswith(title)] or [None]
+    assert answer, f"JupyterLab asks: {asked}"
+    dialog.get_by_role("button", name=answer).click()
 
 
 def open_notebook(page: Page, address: str) -> None:
@@ -131,13 +142,13 @@ def run(cell: Locator) -> None:
 
 
 def run_all(page: Page) -> None:
-    """Run all cells, by the menu."""
+    """Run all cells, by the menu, until the last one whose code isn't folded has run."""
 
     def choose() -> None:
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
-    until_it_runs(choose, page.locator(".jp-CodeCell .jp-InputPrompt").last)
+    until_it_runs(choose, page.locator(".jp-CodeCell .jp-InputArea-prompt").last)
 
 
 def test_in_a_live_notebook(lab, page):
@@ -205,3 +216,22 @@ def test_a_slider_linked_to_a_figure(lab, page):
     expect(status).to_contain_text("Output 1 of 3")
     pair.get_by_role("button", name="increase Stride S").click()
     expect(pair.locator(".widget-readout")).to_have_text("4")
+
+
+RAW = re.compile(r"\{[\w:-]+\}|:{3,}|`{3,}|^\([\w-]+\)=|^:[\w-]+:|\$\$|\\begin", flags=re.M)
+
+
+def test_a_chapters_text_is_shown_as_in_the_book(lab, page):
+    """JupyterLab renders MyST: nothing of it is left, admonitions are boxes, and hidden code is folded."""
+    page.goto(f"{lab}/lab/tree/convolutional-layers.ipynb?token=open")
+    cells = nbformat.read(CHAPTERS / "convolutional-layers.ipynb", as_version=4).cells
+    prose = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    shown = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")  # the Lab opens what an earlier test had open, too
+    rendered = shown.locator(".jp-MarkdownCell.jp-mod-rendered", has=page.locator(".myst"))
+    expect(rendered).to_have_count(len(prose), timeout=60_000)
+    expect(rendered.last).to_contain_text("Where next", timeout=60_000)
+    left = [found[0] for text in rendered.all_inner_texts() for found in RAW.finditer(text)]
+    assert left == []
+    expect(rendered.locator(".myst-admonition")).to_have_count(sum(text.count("{admonition}") for text in prose))
+    hidden = sum(cell.metadata.get("jupyter", {}).get("source_hidden", False) for cell in cells)
+    expect(shown.locator(".jp-CodeCell .jp-InputPlaceholder")).to_have_count(hidden)

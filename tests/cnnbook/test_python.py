@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import ipywidgets
 import matplotlib
 import numpy as np
 import pytest
@@ -105,10 +106,19 @@ def test_controls_are_a_widget_and_a_still():
     assert "application/vnd.jupyter.widget-view+json" in forms
     assert shaded().svg in forms["text/html"] and "<em>tint</em>" in forms["text/html"]
     assert "controls change this picture. Here tint: 0.5, colour: the sky, frame: on." in forms["text/html"]
-    tint, colour, _ = controls.panel.kwargs_widgets
-    tint.value, colour.value = 0.25, "green"
-    assert controls.panel.result.description == "Half green, 0.25"
+    controls.controls["tint"].value, controls.controls["colour"].value = 0.25, "green"
+    assert 'aria-label="Half green, 0.25"' in controls.picture.value
     assert controls.still.description == "Half blue, 0.5"
+    assert not [child for child in controls.panel.children if isinstance(child, ipywidgets.Output)]
+
+
+def test_controls_say_what_went_wrong_where_the_picture_was():
+    controls = Controls(lambda part=1: shaded(1 / part), part=(0, 1))
+    with pytest.raises(ZeroDivisionError):
+        controls.controls["part"].value = 0
+    assert "ZeroDivisionError: division by zero" in controls.picture.value
+    controls.controls["part"].value = 1
+    assert 'aria-label="Half blue, 1.0"' in controls.picture.value
 
 
 @pytest.mark.parametrize(
@@ -117,6 +127,7 @@ def test_controls_are_a_widget_and_a_still():
         (shaded, dict(tint=(0.0, 1.0)), TypeError, "arguments tint, colour, frame, and there are choices for tint:"),
         (lambda tint: tint, dict(tint=(0, 1)), TypeError, "each argument needs a default value"),
         (lambda tint=1: tint, dict(tint=(0, 1)), TypeError, "must return what plotting.drawing returns; got 1"),
+        (lambda tint=None: shaded(1), dict(tint=None), ValueError, "no control is known for tint, whose"),
         (lambda tint=2.0: shaded(tint), dict(tint=(0.0, 1.0)), ValueError, r"tint is 2.0 by default.*\(0.0, 1.0\)"),
     ],
 )

@@ -244,6 +244,9 @@ def test_answers_stay_over_a_reload_and_can_be_cleared(reader):
         "cnnlib-question:lenet-work": "F6",
         "cnnlib-question:alexnet-conv1": 34_848,
     }
+    other = own.context.new_page()  # a page's own writes are in its process first; here another process has them, too
+    other.goto(page.url)
+    other.wait_for_function("localStorage.length === 2")
 
     page.reload()
     expect(first.get_by_label("F6")).to_be_checked()

@@ -89,8 +89,20 @@ def test_every_network_is_built_for_its_data(network):
 
 def test_names_are_the_papers_networks():
     """Parameters, of width 1 for 1,000 classes, tell which network a name builds."""
-    for name, parameters in (("googlenet", 6_998_552), ("googlenet-torchvision", 6_624_904)):
+    for name, parameters in (
+        ("googlenet", 6_998_552),
+        ("googlenet-torchvision", 6_624_904),
+        ("resnet18", 11_689_512),
+        ("resnet34", 21_797_672),
+        ("resnet50", 25_557_032),
+        ("squeezenet", 1_235_496),
+    ):
         assert sum(p.data.size for p in build(name, (3, 224, 224), 1000).parameters()) == parameters
+    for depth, parameters in ((20, 269_722), (32, 464_154), (56, 853_018)):
+        for kind, blocks in (("resnet", (depth - 2) // 2), ("plain", 0)):
+            model = build(f"{kind}{depth}", (3, 32, 32), 10)
+            assert sum(p.data.size for p in model.parameters()) == parameters
+            assert sum("Residual" in type(module).__name__ for module in model.modules()) == blocks
     sizes = {name: (3, entry.size, entry.size) for name, entry in NETWORKS.items()}
     slim = {name: build(name, sizes[name], 10, width=0.02) for name in NETWORKS if name[:3] in ("vgg", "ale")}
     assert [m.groups for m in slim["alexnet"].modules() if hasattr(m, "groups")] == [1, 2, 1, 2, 2]
@@ -112,7 +124,13 @@ def test_networks_that_do_not_fit(run):
     refused(run("train", "googlenet", "--aux", "--width", "0.05"), "googlenet reads images of 224x224 pixels")
 
 
-@pytest.mark.parametrize("network, size", [("lenet", 32), ("alexnet", 48), ("vgg11", 48), ("googlenet", 48)])
+SHAPES_READ = [
+    ("lenet", 32), ("alexnet", 48), ("vgg11", 48), ("googlenet", 48), ("resnet18", 48), ("squeezenet", 48),
+    ("resnet20", 32), ("plain20", 32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("network, size", SHAPES_READ)
 def test_every_network_learns_from_shapes(run, tmp_path, monkeypatch, network, size):
     few = data.shapes(size, 40, 20)
     monkeypatch.setattr(data, "shapes", lambda asked: few if asked == size else None)

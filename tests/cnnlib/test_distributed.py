@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from cnnlib import data, models, training
@@ -181,21 +182,26 @@ def test_a_bucket_takes_each_gradient_once():
 
 
 def test_running_statistics_are_averaged():
-    """With another process, whose statistics are all 3; what is no statistic stays as it is."""
+    """With another process, whose statistics are all 3 after 5 batches; what is no statistic stays as it is."""
     world = object.__new__(distributed.Processes)
     world.size = 2
 
     class Dist:
+        ReduceOp = torch.distributed.ReduceOp
+
         @staticmethod
-        def all_reduce(tensor):
-            tensor += 3 / 2
+        def all_reduce(tensor, op=ReduceOp.SUM):
+            if op == torch.distributed.ReduceOp.MAX:
+                tensor.clamp_(min=5)
+            else:
+                tensor += 3 / 2
 
     world._dist = Dist
     model = Sequential(BatchNorm2d(2), RBF(np.ones((3, 4), np.float32))).to("cpu")
     before = model[0].running_mean
     world.average_buffers(model)
     assert model[0].running_mean.tolist() == [1.5] * 2 and model[0].running_var.tolist() == [2.0] * 2
-    assert before is model[0].running_mean and int(model[0].num_batches_tracked) == 0
+    assert before is model[0].running_mean and int(model[0].num_batches_tracked) == 5
     assert (model[1].codes == 1).all()
 
 

@@ -28,7 +28,7 @@ BELOW = {
         "lr_scheduler": {"optim"},
         "fetch": set(),
         "data": {"arrays", "fetch"},
-        "models": {"arrays", "module", "init", "layers", "containers", "fetch"},
+        "models": {"arrays", "functional", "module", "init", "layers", "containers", "fetch"},
         "cost": {"functional", "module"},
         "visualize": {"arrays", "functional", "module", "layers"},
         "training": {"arrays", "functional", "losses", "module", "optim", "lr_scheduler", "data"},
@@ -48,7 +48,8 @@ BELOW = {
 }
 ABOVE_ALL = ("__init__", "__main__", "commands")
 # What names torch beside the kernels does so within functions only.
-LAZY_TORCH = {"arrays.py", "memory.py", "models/_weights.py", "training/distributed.py", "training/precision.py"}
+LAZY_TORCH = {"arrays.py", "memory.py", "models/_weights.py"}
+LAZY_TORCH |= {f"training/{name}.py" for name in ("distributed", "precision", "threads")}
 
 
 def sources(package="cnnlib"):

@@ -1,5 +1,7 @@
 """Modules, layers and containers: what they keep, when, and under which names."""
 
+import re
+
 import array_api_strict
 import numpy as np
 import pytest
@@ -472,7 +474,18 @@ def test_a_network_knows_its_criterion_and_its_device(device):
     assert int(losses.CrossEntropyLoss().predict(penalties)[0]) == 0
 
 
-@pytest.mark.parametrize("build", [models.lenet, models.alexnet, models.vgg19, models.googlenet])
+@pytest.mark.parametrize(
+    "build",
+    [
+        models.lenet,
+        models.alexnet,
+        models.vgg19,
+        models.googlenet,
+        models.resnet18,
+        models.resnet_cifar,
+        models.squeezenet,
+    ],
+)
 def test_weights_can_be_left_undrawn(build):
     """For who only counts them: the same network, at 0 but for the biases that its paper starts at 1."""
     drawn, undrawn = build(width=1 / 16), build(width=1 / 16, seed=None)
@@ -496,3 +509,38 @@ def test_costs_refuse_what_can_not_run():
     for part in (layers.Conv2d(5, 3, 1), layers.MaxPool2d(1), layers.AdaptiveAvgPool2d(1)):
         with pytest.raises(ValueError, match=r"reads maps \(C, H, W\), but gets \(5,\)"):
             cost.table(Sequential(layers.Flatten(), part), (5, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "network, shape, says",
+    [
+        (
+            Concat(layers.Conv2d(3, 2, 3), layers.Conv2d(3, 2, 1)),
+            (3, 8, 8),
+            "one height and one width.*(2, 6, 6), (2, 8, 8)",
+        ),
+        (Concat(layers.MaxPool2d(2), layers.ReLU()), (3, 9, 8), "one height and one width.*(3, 4, 4), (3, 9, 8)"),
+        (layers.BatchNorm2d(7), (5, 8, 8), "normalises 7 channels, but gets 5"),
+        (layers.BatchNorm2d(7), (5,), "normalises 7 channels, but gets 5"),
+        (layers.SparseConv2d(((0, 1), (1, 5)), 3), (5, 8, 8), "names channel 5, counted from 0, but there are 5"),
+        (layers.Subsample2d(4), (5, 8, 8), "reads 4 channels, but gets 5"),
+        (models.resnet_cifar(8)["layer2"][0]["downsample"], (5, 8, 8), "reads 16 maps .C, H, W., but gets (5, 8, 8)"),
+        (models.googlenet("torchvision", transform_input=True, width=0.02), (4, 64, 64), "red, green and blue, not 4"),
+    ],
+)
+def test_costs_refuse_what_a_forward_pass_refuses(network, shape, says):
+    with pytest.raises(ValueError) as error:
+        cost.table(network, shape)
+    assert re.search(says.replace("(", r"\(").replace(")", r"\)").replace("[", "."), str(error.value))
+    with pytest.raises(ValueError):
+        network(np.zeros((2, *shape), np.float32))
+
+
+def test_a_shared_parameter_costs_once(device):
+    first, second = layers.Conv2d(3, 3, 3, padding=1), layers.Conv2d(3, 3, 3, padding=1)
+    second.weight = first.weight
+    model = Sequential(first, layers.ReLU(), second).to(device)
+    rows = cost.table(model, (3, 8, 8))
+    assert [row.parameters for row in rows] == [3 * 3 * 9 + 3, 0, 3]
+    assert sum(row.parameters for row in rows) == sum(np.prod(p.shape) for p in model.parameters())
+    assert rows[0].multiply_adds == rows[2].multiply_adds == 64 * 3 * 3 * 9

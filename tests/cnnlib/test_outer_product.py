@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -34,6 +35,33 @@ def test_it_moves_a_weight_as_the_stored_gradient_does(rule, settings):
         reference.step()
         torch.testing.assert_close(lazy.data, stored.data, rtol=1e-12, atol=1e-13)
         assert not lazy.grad.is_stored
+
+
+@pytest.mark.parametrize("rule, settings", [("SGD", {"momentum": 0.9}), ("SGD", {}), ("Adam", {})], ids=str)
+def test_a_step_holds_one_product_at_a_time(rule, settings, monkeypatch):
+    parameters = [Parameter(torch.ones(6, 7, dtype=torch.float64)) for _ in range(3)]
+    optimizer = getattr(optim, rule)(parameters, **settings)
+    whole, made = OuterProduct.array, []
+
+    def held():
+        """What was multiplied out and is neither dropped nor remembered by the rule."""
+        kept = [id(array) for state in optimizer.state for array in state.values()]
+        return [ref for ref in made if ref() is not None and id(ref()) not in kept]
+
+    def array(self):
+        assert not held()
+        made.append(weakref.ref(product := whole(self)))
+        return product
+
+    monkeypatch.setattr(OuterProduct, "array", array)
+    for step in range(2):
+        for parameter in parameters:
+            parameter.grad = OuterProduct(*factors(step))
+        optimizer.step()
+    assert not held()
+    # momentum's first buffer is the product itself; later steps store none, nor does one without momentum
+    assert len(made) == {"Adam": 6, "SGD": 3 if settings else 0}[rule]
+    assert sum(ref() is not None for ref in made) == (3 if rule == "SGD" and settings else 0)
 
 
 def test_reading_it_changes_nothing():

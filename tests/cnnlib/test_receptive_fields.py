@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cnnlib import cost, layers, visualize
-from cnnlib.containers import Concat, Sequential
+from cnnlib.containers import Concat, Residual, Sequential
 from cnnlib.functional import GeometryError
 
 SIDE = 64
@@ -39,8 +39,11 @@ def keeping(draw):
 
 @st.composite
 def branching(draw):
-    """Branches of the same output size, and a convolution that adds them up."""
+    """Branches of the same output size, and a convolution that adds them up, or a sum of two or with the input."""
     branch = st.lists(keeping(), min_size=1, max_size=2).map(lambda parts: Sequential(*parts))
+    if draw(st.booleans()):
+        shortcut = {"shortcut": draw(branch)} if draw(st.booleans()) else None
+        return Residual({"path": draw(branch)}, shortcut, {"relu": layers.ReLU(inplace=True)})
     branches = draw(st.lists(branch, min_size=2, max_size=3))
     total = ones(layers.Conv2d(len(branches), 1, 1, bias=False, dtype="float64"))
     return Sequential(split=Concat(*branches), add=total)

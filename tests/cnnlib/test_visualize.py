@@ -178,8 +178,11 @@ def test_a_switch_puts_the_value_back_where_it_was_found(device):
         (models.alexnet(width=0.05), (3, 227, 227)),
         (models.vgg11(width=0.05), (3, 64, 64)),
         (models.googlenet(width=0.05, aux=True), (3, 224, 224)),
+        (models.resnet18(width=0.05), (3, 224, 224)),
+        (models.resnet_cifar(20), (3, 32, 32)),
+        (models.squeezenet(width=0.1), (3, 224, 224)),
     ],
-    ids=["lenet", "alexnet", "vgg", "googlenet"],
+    ids=["lenet", "alexnet", "vgg", "googlenet", "resnet18", "resnet20", "squeezenet"],
 )
 def test_boxes_have_the_size_of_the_cost_table(model, shape):
     windows = 0

@@ -19,6 +19,9 @@ BUILD = {
     "alexnet": lambda **o: models.alexnet("torchvision", **SLIM, **o),
     "vgg": lambda **o: models.vgg11(**SLIM, **o),
     "googlenet": lambda **o: models.googlenet("torchvision", aux=True, **SLIM, **o),
+    "resnet50": lambda **o: models.resnet50(**SLIM, **o),
+    "resnet20": lambda **o: models.resnet_cifar(20, **SLIM, **o),
+    "squeezenet": lambda **o: models.squeezenet(**SLIM, **o),
 }
 
 
