@@ -128,9 +128,7 @@ def train(
     workers: Annotated[int, typer.Option(min=1, help="threads that decode", rich_help_panel=PHOTOGRAPHS)] = 2,
     init: Annotated[
         Path | None,
-        typer.Option(
-            help="weight file to start from, but for a head of other classes", rich_help_panel=TUNING
-        ),
+        typer.Option(help="weight file to start from, but for a head of other classes", rich_help_panel=TUNING),
     ] = None,
     freeze: Annotated[
         str | None,

@@ -171,12 +171,13 @@ class Processes(World):
 
 
 def statistics(model: Module) -> tuple[list[Array], list[Array]]:
-    """Return a model's running means and its counts of batches.
+    """Return a model's running means and its counts of batches, but for parts in evaluation, which keep what they have.
 
     Both differ between those who share its training: who had no images in a batch has counted one less.
     """
-    means = [getattr(module, name) for module in model.modules() for name in module.running]
-    counts = [getattr(module, name) for module in model.modules() for name in module.counts]
+    trained = [module for module in model.modules() if module.training]
+    means = [getattr(module, name) for module in trained for name in module.running]
+    counts = [getattr(module, name) for module in trained for name in module.counts]
     return means, counts
 
 

@@ -164,15 +164,17 @@ class _Run:
             place = f"in epoch {number + 1}, batch {k + 1}"
             so_far, stop = self.step.take(images, labels, so_far, place, self.callbacks.should_stop())
             so_far = replace(so_far, seconds=time.perf_counter() - self.started)
-            if so_far.seen:
+            if so_far.size:
                 mean_loss, accuracy = so_far.loss / so_far.size, so_far.right / so_far.seen
                 self.callbacks.on_batch(Batch(number + 1, k + 1, of, mean_loss, accuracy))
             if stop or (self.checkpoint.is_due(k + 1) and k + 1 < of):
                 self.save(so_far)
             if stop:
                 raise InterruptedRunError(f"stopped {place}")
-        if not so_far.seen:
-            raise ValueError(f"there is nothing to learn from: no image of epoch {number + 1} could be read")
+        if not so_far.size:
+            raise ValueError(
+                f"there is nothing to learn from: no image of epoch {number + 1} could be read, or no label counts"
+            )
         return so_far
 
     def test(self, test: Batches, number: int, learned: UnderWay) -> tuple[float, float]:
@@ -226,6 +228,9 @@ class _Step:
         if channels_last:  # here, since a checkpoint's arrays are not laid out so
             model.to(self.device, channels_last=True)
         world.prepare(model)
+        if averaged is not None:  # it keeps its statistics where the network does
+            for own, one in zip(averaged.module.modules(), model.modules(), strict=False):
+                own.training = one.training
 
     def average_buffers(self) -> None:
         """Let all processes have the same running statistics."""
@@ -237,8 +242,8 @@ class _Step:
     ) -> tuple[UnderWay, bool]:
         """Learn from a batch; return the epoch's sums with it, and whether a process of the world was asked to stop.
 
-        This process's part of the batch may be empty. Raises ValueError if the loss is no number: no step is
-        taken then.
+        This process's part of the batch may be empty, or have no label that counts; where that is so of the whole
+        batch, nothing is moved. Raises ValueError if the loss is no number: no step is taken then.
         """
         self.optimizer.look_ahead()
         with self.arithmetic.of_step():
@@ -246,8 +251,8 @@ class _Step:
             if len(labels):
                 targets, x = move(labels, self.device), move(images, self.device, self.channels_last)
                 outputs = self.arithmetic.loss_inputs(self.model(self.arithmetic.lower(x)))
-                size = self.criterion.size(targets)
-                loss = float(self.criterion(outputs, targets)) * size
+                if size := self.criterion.size(targets):
+                    loss = float(self.criterion(outputs, targets)) * size
                 right, counted = self.criterion.right(outputs, targets)
             share = size
             loss, size, right, seen, wishes = self.world.sum(loss, size, right, counted, stop)
@@ -260,17 +265,16 @@ class _Step:
                 )
             self.optimizer.zero_grad()
             with self.world.averaged(share / (size or 1)):
-                if len(labels):
+                if share:
                     dy = self.arithmetic.output_gradients(self.criterion.backward())
                     self.model.backward(dy, need_input_grad=False)
-        if not self.arithmetic.unscale(self.optimizer.parameters):
-            self.optimizer.zero_grad()  # an overflow: nothing is moved
+        if not (size and self.arithmetic.unscale(self.optimizer.parameters)):
+            self.optimizer.zero_grad()  # nothing was learned, or a gradient overflows: nothing is moved
         if self.max_norm is not None:
             clip_grad_norm_(self.optimizer.parameters, self.max_norm)
-        if seen:
-            self.optimizer.step()
-            if self.averaged is not None:
-                self.averaged.update_parameters(self.model)
+        self.optimizer.step()
+        if size and self.averaged is not None:
+            self.averaged.update_parameters(self.model)
         sums = (so_far.batches + 1, so_far.loss + loss, so_far.right + right, so_far.seen + seen)
         return UnderWay(*sums, size=so_far.size + size), bool(wishes)
 

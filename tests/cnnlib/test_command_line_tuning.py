@@ -129,6 +129,20 @@ def test_a_head_of_other_classes_is_left_out_and_listed(tmp_path):
         start_from(build("googlenet-torchvision", (3, 224, 224), 5, width=1 / 8), path, told.append)
 
 
+@pytest.mark.parametrize(
+    "network, head", [("resnet18", "fc"), ("resnet20", "fc"), ("squeezenet", "classifier.1"), ("alexnet", "fc8")]
+)
+def test_head_only_leaves_the_head(network, head):
+    size = 32 if network == "resnet20" else 227
+    model = build(network, (3, size, size), 5, width=1 / 16)
+    freeze(model, [], head_only=True)
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert trained == [f"{head}.weight", f"{head}.bias"] and model.training and model[head].training
+    for layer in model.modules():
+        if hasattr(layer, "running_mean") or hasattr(layer, "p"):
+            assert not layer.training, layer
+
+
 def test_frozen_parts_are_in_evaluation():
     model = build("googlenet-torchvision", (3, 224, 224), 5, width=1 / 16)
     frozen = freeze(model, ["conv", "inception3"], head_only=False)

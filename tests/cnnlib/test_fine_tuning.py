@@ -195,6 +195,60 @@ def test_buffers_are_copied_or_averaged(use_buffers):
             training.get_ema_avg_fn(wrong)
 
 
+def residual(classes=10):
+    return models.resnet_cifar(8, classes, 1, width=1 / 4, seed=3)
+
+
+def tuned(path, device):
+    """A network that knows ten digits, with a new head for five, which alone is trained."""
+    net = residual()
+    assert models.load_weights(net, path) == ([], [])
+    net["fc"] = Linear(16, 5, rng=np.random.default_rng(1))
+    for name, part in net.children():
+        if name != "fc":
+            part.requires_grad_(False).eval()
+    return net.to(device)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_residual_network_is_given_a_head_trained_interrupted_resumed_saved_and_loaded(device, tmp_path, precision):
+    if precision == "bfloat16" and device == "numpy":
+        pytest.skip("NumPy has no bfloat16")
+    first = residual().to(device)
+    training.fit(first, TRAIN, optimizer=optim.SGD(first.parameters(), 0.05), epochs=1, checkpoint=tmp_path / "first")
+    five = [Dataset(part.images[part.labels < 5], part.labels[part.labels < 5]) for part in (TRAIN, TEST)]
+
+    def run(net, checkpoint, **arguments):
+        groups = optim.param_groups_weight_decay(net, 0.01)
+        optimizer = optim.AdamW(groups, 0.01)
+        return training.fit(
+            net, *five, optimizer=optimizer, epochs=2, batch_size=16, precision=precision, checkpoint=checkpoint,
+            scheduler=lr_scheduler.CosineAnnealingLR(optimizer, 2), max_norm=1.0, **arguments,
+        )  # fmt: skip
+
+    whole, broken = tuned(tmp_path / "first", device), tuned(tmp_path / "first", device)
+    history = run(whole, tmp_path / "whole")
+    count = iter(range(1, 1000))
+    with pytest.raises(training.InterruptedRunError):
+        run(broken, tmp_path / "broken", callbacks=Callbacks(should_stop=lambda: next(count) == 3))
+    resumed = tuned(tmp_path / "first", device)
+    joined = run(resumed, Checkpoint(tmp_path / "broken", resume=True))
+    same(arrays(resumed), arrays(whole))
+    assert joined.series("test_loss") == history.series("test_loss")
+    before, after = arrays(first), arrays(whole)
+    moved = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert moved == {"fc.weight", "fc.bias"} and history.epochs[1].train_loss < history.epochs[0].train_loss
+    again = residual(5).to(device)
+    training.load_checkpoint(tmp_path / "whole", again)
+    same(arrays(again), after)
+    assert training.evaluate(again, five[1]) == (history.epochs[-1].test_loss, history.epochs[-1].test_accuracy)
+    assert models.load_weights(residual(), tmp_path / "whole", ignore="fc.").missing_keys == ["fc.weight", "fc.bias"]
+    thawed = tuned(tmp_path / "first", device)
+    thawed["layer3"].requires_grad_()
+    with pytest.raises(CheckpointError, match=r"other parts frozen: layer3\.0\.conv1\.weight then only"):
+        run(thawed, Checkpoint(tmp_path / "whole", resume=True))
+
+
 def test_drop_last():
     images = np.arange(10.0).reshape(10, 1, 1, 1)
     dataset = Dataset(images, np.arange(10))
@@ -208,5 +262,9 @@ def test_drop_last():
     whole = [batch.labels for batch in data.batches(dataset, 4, rng(0))]
     for a, b in zip(data.batches(dataset, 4, rng(0), drop_last=True), whole[:2], strict=True):
         assert np.array_equal(a.labels, b)
+    for size in range(1, 11):
+        loader = torch.utils.data.DataLoader(torch.arange(10), size, drop_last=True)
+        found = [batch.labels.tolist() for batch in data.batches(dataset, size, drop_last=True)]
+        assert found == [batch.tolist() for batch in loader]
     with pytest.raises(ValueError, match="drop_last leaves nothing of 10 images in batches of 11"):
         sizes(11, drop_last=True)

@@ -8,7 +8,7 @@ from benchmarks.torch_twin import torch_twin
 from cnnlib import functional as F
 from cnnlib import layers, losses, memory, models, optim
 from cnnlib.arrays import move
-from cnnlib.containers import Branching, Concat, Sequential
+from cnnlib.containers import Branching, Concat, Residual, Sequential
 from cnnlib.module import Module, Parameter
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
@@ -157,6 +157,9 @@ def test_a_frozen_beginning_needs_no_backward_pass(device):
         "Sequential": Sequential(a=part(2), b=Sequential(part(2), part(2)), c=part(2)),
         "Branching": Branching({"a": part(2), "b": part(2), "c": part(2)}, {"a": ("x", part(2)), "b": ("y", part(2))}),
         "Concat": Sequential(a=part(2), b=Concat(part(2), part(2)), c=part(4)),
+        "Residual": Sequential(
+            a=part(2), b=Residual({"p": part(2), "q": part(2)}, {"s": part(2)}, {"t": part(2)}), c=part(2)
+        ),
     }
     for name, net in nets.items():
         net.to(device)
@@ -252,8 +255,98 @@ def test_without_a_weights_gradient_the_others_are_the_same(engine, kind):
     assert run(F.conv2d_backward)(dy, cache, False, False)[:2] == (None, None)
 
 
-def test_batch_norm_keeps_its_statistics_and_dropout_is_off_in_a_part_in_evaluation(device):
+def block():
+    """Return a float64 network with a block whose three chains can be trained."""
+    drawn = {"padding": 1, "dtype": "float64", "rng": np.random.default_rng(0)}
+    path = {"conv1": layers.Conv2d(4, 4, 3, **drawn), "relu1": layers.ReLU(inplace=True)}
+    chains = path, {"proj": layers.Conv2d(4, 4, 3, **drawn)}, {"conv2": layers.Conv2d(4, 4, 3, **drawn)}
+    fc = layers.Linear(4, 3, dtype="float64", rng=drawn["rng"])
+    return Sequential(
+        conv=layers.Conv2d(3, 4, 3, **drawn), block=Residual(*chains), mean=layers.AdaptiveAvgPool2d(1),
+        flat=layers.Flatten(), fc=fc,
+    )  # fmt: skip
+
+
+TUNED = {
+    "block": (block, ("block.conv1", "block.proj", "block.conv2", "conv")),
+    "resnet18": (
+        lambda: models.resnet18(3, width=1 / 16, dtype="float64"),
+        ("", "fc", "layer4", "layer4.1.conv2", "layer4.1.bn1", "layer3.0.downsample.0", "layer2.0.conv1", "conv1"),
+    ),
+    "resnet50": (lambda: models.resnet50(3, width=1 / 16, dtype="float64"), ("layer4.2.conv3", "layer2.0.bn2")),
+    "resnet20": (lambda: models.resnet_cifar(20, 3, dtype="float64", width=1 / 4), ("layer3", "layer3.0.conv2", "bn1")),
+    "squeezenet": (
+        lambda: models.squeezenet(3, width=1 / 8, dtype="float64"),
+        ("classifier.1", "features.12", "features.12.expand3x3", "features.9.squeeze", "features.0"),
+    ),
+    "googlenet": (
+        lambda: models.googlenet("torchvision", 3, width=1 / 16, dtype="float64"),
+        ("fc", "inception5b", "inception4b.branch3", "conv1.bn"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name, trained", [(name, part) for name, (_, parts) in TUNED.items() for part in parts])
+def test_each_convolution_is_asked_for_what_autograd_asks_of_it(device, monkeypatch, name, trained):
+    """One part trains, and the rest is frozen in evaluation: the gradients are torch's, and no work is done in vain."""
+    model = TUNED[name][0]()
+    rng = np.random.default_rng(5)
+    for array in model.state_dict().values():
+        if array.dtype.kind == "f" and array.ndim == 1:
+            array[...] = rng.uniform(0.5, 1.5, array.shape)
+    twin = torch_twin(model).eval()
+    model.requires_grad_(False).eval()
+    part = model[trained] if trained else model
+    part.requires_grad_().train()
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        theirs.requires_grad_(ours.requires_grad)
+    ours, theirs = ([m for m in net.modules() if isinstance(m, kind)] for net, kind in (
+        (model, layers.BatchNorm2d), (twin, torch.nn.BatchNorm2d),
+    ))  # fmt: skip
+    for norm, true in zip(ours, theirs, strict=True):
+        true.train(norm.training)
+    wanted, found = [], []
+
+    def note(module, inputs, output):
+        if output.requires_grad:
+            wanted.append((tuple(module.weight.shape), inputs[0].requires_grad, module.weight.requires_grad))
+
+    for module in twin.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(note)
+    real = F.conv2d_backward
+
+    def spy(dy, cache, need_dx=True, need_dweight=True):
+        found.append((tuple(cache.weight.shape), need_dx, need_dweight))
+        return real(dy, cache, need_dx, need_dweight)
+
+    monkeypatch.setattr(layers.F, "conv2d_backward", spy)
+    images, labels = np.random.default_rng(2).standard_normal((3, 3, 48, 48)), np.array([0, 2, 1])
+    torch.nn.functional.cross_entropy(twin(torch.tensor(images)), torch.tensor(labels)).backward()
+    start = model.state_dict(copy=True)
+    for channels_last in (False,) if device == "numpy" else (False, True):
+        found.clear()
+        model.to(device, channels_last).load_state_dict(start)
+        model.zero_grad()
+        criterion = losses.CrossEntropyLoss()
+        criterion(model(move(images.copy(), device, channels_last)), move(labels, device))
+        assert model.backward(criterion.backward(), need_input_grad=False) is None
+        assert sorted(found) == sorted(wanted)
+        assert all(getattr(module, "_cache", None) is None for module in model.modules()), "a cache was left"
+        for parameter, true in zip(model.parameters(), twin.parameters(), strict=True):
+            assert (parameter.grad is None) == (true.grad is None)
+            if true.grad is not None:
+                error = np.linalg.norm(move(parameter.grad, "numpy") - true.grad.numpy())
+                assert error <= 1e-10 * np.linalg.norm(true.grad.numpy())
+        for (key, own), true in zip(model.state_dict().items(), twin.state_dict().values(), strict=True):
+            np.testing.assert_allclose(move(own, "numpy"), true.numpy(), **CLOSE, err_msg=key)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_batch_norm_keeps_its_statistics_and_dropout_is_off_in_a_part_in_evaluation(device, channels_last):
     """The rest trains; gradients come through the part, for its weights too."""
+    if channels_last and device == "numpy":
+        pytest.skip("a memory layout of torch")
     model = network()
     twin = torch_twin(model)
     rng = np.random.default_rng(5)
@@ -261,7 +354,7 @@ def test_batch_norm_keeps_its_statistics_and_dropout_is_off_in_a_part_in_evaluat
         if ours.dtype.kind == "f" and ours.ndim == 1:
             ours[...] = rng.uniform(0.5, 1.5, ours.shape)
             theirs.copy_(torch.tensor(ours))
-    model.to(device)
+    model.to(device, channels_last)
     model["head"].eval(), twin[1].eval()
     x, labels = batch()
     kept = held(model["head"])
@@ -282,6 +375,8 @@ NETWORKS = {
         lambda: models.googlenet("torchvision", 3, aux=True, width=1 / 16, dtype="float64"),
         (3, 32, 32),
     ),
+    "ResNet-18": (lambda: models.resnet18(3, width=1 / 16, dtype="float64"), (3, 48, 48)),
+    "SqueezeNet": (lambda: models.squeezenet(3, width=1 / 8, dtype="float64"), (3, 48, 48)),
 }
 
 

@@ -82,6 +82,25 @@ def test_settings_that_can_not_be(wrong):
         F.cross_entropy(LOGITS, LABELS, reduction="max")
 
 
+def test_a_batch_in_which_no_label_counts_moves_nothing(device):
+    """Whatever the rule remembers: of three batches one has a label that counts, and the epoch is as of this alone."""
+    rng = np.random.default_rng(1)
+    images, labels = rng.random((6, 1, 32, 32)), np.full(6, -100)
+    labels[4] = 7
+    ends = []
+    for chosen in (slice(None), slice(4, 5)):
+        model = models.lenet(seed=2, dtype="float64").to(device)
+        optimizer = optim.Nesterov(model.parameters(), 0.1)
+        average, part = training.AveragedModel(model), Dataset(images[chosen], labels[chosen])
+        training.fit(model, part, optimizer=optimizer, epochs=2, batch_size=2, averaged=average)
+        assert average.n_averaged == 2
+        ends.append([np.array(move(array, "numpy")) for array in model.state_dict().values()])
+    for first, second in zip(*ends, strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-10, atol=1e-13)
+    with pytest.raises(ValueError, match="no image of epoch 1 could be read, or no label counts"):
+        training.fit(model, Dataset(images[:4], labels[:4]), optimizer=optimizer, epochs=1)
+
+
 def test_epochs_and_evaluation_are_means_over_what_counts(device):
     """Whatever the batches are: by the weights of the labels, and without the ignored ones."""
     rng = np.random.default_rng(1)

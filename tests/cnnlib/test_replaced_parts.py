@@ -5,8 +5,8 @@ import pytest
 
 from cnnlib import layers, models
 from cnnlib.arrays import move
-from cnnlib.containers import Concat, Sequential
-from cnnlib.layers import Linear
+from cnnlib.containers import Concat, Residual, Sequential
+from cnnlib.layers import Conv2d, Linear
 from cnnlib.module import Module
 
 SLIM = {"width": 1 / 16}
@@ -16,6 +16,10 @@ HEADS = {
     "alexnet of torchvision": (lambda: models.alexnet("torchvision", **SLIM), "classifier.6", (3, 224, 224)),
     "vgg": (lambda: models.vgg11(**SLIM), "classifier.6", (3, 224, 224)),
     "googlenet": (lambda: models.googlenet(**SLIM), "fc", (3, 64, 64)),
+    "resnet18": (lambda: models.resnet18(**SLIM), "fc", (3, 64, 64)),
+    "resnet50": (lambda: models.resnet50(**SLIM), "fc", (3, 64, 64)),
+    "resnet20": (lambda: models.resnet_cifar(20), "fc", (3, 32, 32)),
+    "squeezenet": (lambda: models.squeezenet(**SLIM), "classifier.1", (3, 64, 64)),
 }
 
 
@@ -24,7 +28,8 @@ def test_a_head_gives_way_to_another(device, name):
     build, head, shape = HEADS[name]
     model = build()
     assert model.output_layers() == [head]
-    other = Linear(model[head].weight.shape[1], 5)
+    features = model[head].weight.shape[1]
+    other = Conv2d(features, 5, 1) if name == "squeezenet" else Linear(features, 5)
     model[head] = other
     model.to(device)
     assert model[head] is other and [name for name, _ in model.named_parameters()][-2:] == [
@@ -53,6 +58,43 @@ def test_parts_of_parts():
     assert google[0] is google["conv1"] and len(google) == len(names) and list(google)[-1] is google["fc"]
     assert models.lenet("1998").output_layers() == ["F6"]
     assert Sequential(layers.ReLU()).output_layers() == []
+
+
+def test_parts_of_blocks_give_way_and_keep_their_places(device):
+    """In a path, in a shortcut and behind the sum; side by side in SqueezeNet's modules."""
+    net = models.resnet18(**SLIM)
+    names, before = list(net.state_dict()), net["layer2.0"]
+    new = {
+        "layer2.0.conv2": Conv2d(8, 8, 3, padding=1, bias=False),
+        "layer2.0.downsample.0": Conv2d(4, 8, 1, 2, bias=False),
+        "layer2.0.relu": layers.Tanh(),
+    }
+    for name, part in new.items():
+        net[name] = part
+        assert net[name] is part
+    assert net["layer2.0"] is before and list(net.state_dict()) == names
+    assert list(before) == [part for _, part in before.children()] and before[3] is new["layer2.0.conv2"]
+    before["downsample"] = Conv2d(4, 8, 1, 2)
+    assert before.shortcut["downsample"] is before["downsample"] and len(before) == 7
+    squeeze = models.squeezenet(**SLIM)
+    names, fire = list(squeeze.state_dict()), squeeze["features.4"]
+    ones, threes = (squeeze[f"features.4.expand{size}"].weight.shape for size in ("1x1", "3x3"))
+    squeeze["features.4.expand3x3"] = Conv2d(threes[1], threes[0], 3, padding=1)
+    fire["expand1x1"] = Conv2d(ones[1], ones[0], 1)
+    fire["squeeze_activation"] = layers.Sigmoid()
+    assert list(squeeze.state_dict()) == names and type(fire[1]) is layers.Sigmoid and len(fire) == 4
+    with pytest.raises(KeyError, match="place 2 of this Fire has no name of its own: it has squeeze, squeeze_act"):
+        fire[2] = layers.ReLU()
+    for model in (net, squeeze):
+        model.to(device)
+        model.backward(model(move(np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype("f4"), device)))
+        assert all(parameter.grad is not None for parameter in model.parameters())
+    with pytest.raises(ValueError, match="both"):
+        net["layer1.0.conv1"] = net["layer1.0.conv2"]
+    with pytest.raises(KeyError, match="'layer1.0.conv3' is no part of .*; nearest: .*'layer1.0.conv"):
+        net["layer1.0.conv3"]
+    with pytest.raises(KeyError, match="'conv' is no part of this Residual: it has relu1, relu2; nearest"):
+        Residual({"relu1": layers.ReLU()}, after={"relu2": layers.ReLU()})["conv"]
 
 
 def test_parts_that_do_not_exist_are_told_with_the_nearest_names():
