@@ -97,7 +97,8 @@ class Optimizer(metaclass=Settled):
             if one in first:
                 raise ValueError(
                     "a parameter may be listed once only, since it would be moved twice in one step, but "
-                    f"{parameter!r} is in group {first[one]} and {'again' if first[one] == k else f'in group {k}'}"
+                    f"{parameter!r} is in group {first[one]} and {'again' if first[one] == k else f'in group {k}'}. "
+                    "Leave it out of one place"
                 )
             first[one] = k
         self.state: list[dict[str, Array]] = [{} for _ in self.parameters]

@@ -32,7 +32,7 @@ def load_weights(
     `source` is what `read_weights` takes or has read. Names that begin as `ignore`, or as one of several, are left out
     in the file and in the network: to keep the head of a network for other classes, ignore="fc.".
 
-    Raises WeightsError.
+    Raises WeightsError, also if no name begins so.
     """
     state = source if isinstance(source, Mapping) else read_weights(source)
     told = "the state" if isinstance(source, Mapping) else str(source)
@@ -40,6 +40,12 @@ def load_weights(
     if others := [prefix for prefix in left_out if not isinstance(prefix, str) or not prefix]:
         raise TypeError(f"ignore is the beginning of a name, or several in a list, not {others[0]!r}")
     own = model.state_dict()
+    if nothing := [prefix for prefix in left_out if not any(name.startswith(prefix) for name in (*own, *state))]:
+        parts = ", ".join(dict.fromkeys(name.partition(".")[0] for name in own))
+        raise WeightsError(
+            f"ignore={nothing[0]!r} leaves nothing out: no name begins so, neither in {told} nor in the network, which "
+            f"has {parts}"
+        )
     unread = [name for name in state if name.startswith(left_out)]
     kept = [name for name in own if name.startswith(left_out)]
     state = {name: array for name, array in state.items() if not name.startswith(left_out)}
@@ -51,8 +57,11 @@ def load_weights(
     try:
         model.load_state_dict(state)
     except ValueError as error:
-        hint = _wrapped(state, own) or _other_head(state, own, model)
-        raise WeightsError(f"{told} holds the weights of another network: {hint}{error}") from None
+        hint, wrong = _wrapped(state, own) or _other_head(state, own, model), str(error)
+        if not hint and (hint := _other_network(state, own)):
+            first, rest = wrong.splitlines()[:40], wrong.splitlines()[40:]
+            wrong = "\n".join([*first, *([f"  and {len(rest)} more"] if rest else [])])
+        raise WeightsError(f"{told} holds the weights of another network: {hint}{wrong}") from None
     return IncompatibleKeys(kept, unread)
 
 
@@ -94,6 +103,24 @@ def _other_head(state: Mapping[str, Array], own: Mapping[str, Array], model: Mod
     if not heads or state.keys() != own.keys() or any(tuple(state[n].shape) != tuple(own[n].shape) for n in rest):
         return ""
     return f"it is of other classes; all but the head fits, and the network keeps its own with ignore={heads}. "
+
+
+def _other_network(state: Mapping[str, Array], own: Mapping[str, Array]) -> str:
+    """Say how few arrays fit, if most don't."""
+
+    def shapes(arrays: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
+        named = [name for name in arrays if not name.endswith(".num_batches_tracked")]
+        return {name: tuple(getattr(arrays[name], "shape", ())) for name in named}
+
+    there, here = shapes(state), shapes(own)
+    fitting = len(there.items() & here.items())
+    if 2 * fitting >= len(there):
+        return ""
+    (first, of_first), (begin, of_begin) = next(iter(there.items())), next(iter(here.items()))
+    return (
+        f"{fitting} of its {len(there)} arrays fit by name and shape; its first one is {first} of {of_first}, the "
+        f"network's is {begin} of {of_begin}. Build the network that it is of, with its width and classes. "
+    )
 
 
 def _wrapped(state: Mapping[str, Array], own: Mapping[str, Array]) -> str:

@@ -120,9 +120,15 @@ def test_a_head_of_other_classes_is_left_out_and_listed(tmp_path):
     assert np.array_equal(model["fc"].weight.data, own)
     left_out = models.load_weights(model, path, ignore=["fc.", "aux"])
     assert left_out.missing_keys == ["fc.weight", "fc.bias"] and len(left_out.unexpected_keys) > 10
+    with pytest.raises(WeightsError, match="ignore='fcs.' leaves nothing out: .* which has conv1, conv2, .*, fc$"):
+        models.load_weights(model, path, ignore=["fc.", "fcs."])
     heads = build("googlenet-torchvision", (3, 224, 224), 5, aux=True, width=1 / 16)
     with pytest.raises(WeightsError, match=r"of other classes; all but the head fits, .*ignore=\['fc.', 'aux1.fc2.', "):
         models.load_weights(heads, path)
+    with pytest.raises(WeightsError, match="1 of its 305 arrays fit by name and shape; its first one is aux1") as error:
+        models.load_weights(build("resnet18", (3, 224, 224), 7, width=1 / 16), path)
+    assert "the network's is conv1.weight of (4, 3, 7, 7). Build the" in str(error.value)
+    assert str(error.value).count("\n") == 40 and str(error.value).endswith(" more")
     start_from(heads, path, told.append)
     assert told[2].startswith("starts anew: aux1.fc2.weight")
     with pytest.raises(WeightsError, match="another network"):

@@ -140,7 +140,7 @@ def test_gradients_accumulate_until_they_are_forgotten(device):
 
 def test_a_parameter_used_twice_gets_the_sum(device):
     """y = w(w x): one weight in two layers, against autograd."""
-    first, second = (layers.Linear(3, 3, bias=False, dtype="float64") for _ in range(2))
+    first, second = (layers.Linear(3, 3, bias=False, dtype="float64", rng=np.random.default_rng(1)) for _ in range(2))
     second.weight = first.weight
     model = Sequential(first, second).to(device)
     w = torch.tensor(numpy(first.weight.data), requires_grad=True)
