@@ -41,7 +41,14 @@ def vendor_mathjax(app: Sphinx) -> None:
         copy_verified(WHEEL_FOLDER, Path(app.outdir) / "_static" / "mathjax", read_checksums())
 
 
+def drop_where_no_formula_is(app: Sphinx, page: str, template: str, context: dict, tree: object) -> None:
+    """Load no MathJax into the first page for the formulas of those below it, as Sphinx does."""
+    if app.builder.name == "html" and not app.env.domaindata["math"]["has_equations"].get(page, True):
+        context["script_files"] = [one for one in context["script_files"] if "mathjax/" not in str(one.filename or "")]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.config.mathjax_path = "mathjax/tex-chtml.js"
     app.connect("builder-inited", vendor_mathjax)
+    app.connect("html-page-context", drop_where_no_formula_is, priority=900)  # after Sphinx's own
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -21,9 +21,10 @@ from autograder.choice import Chosen, Disputed, Nothing, choose
 from autograder.downloads import HandedIn
 from autograder.grading import Starved, fits, grade, questions
 from autograder.late import file_time
+from autograder.limits import Limits
 from autograder.problem_set import ProblemSet
 from autograder.result import Result, Undecided
-from autograder.sandbox import Limits, find_sandbox
+from autograder.sandbox import find_sandbox
 from autograder.submission import LARGEST_NOTEBOOK
 
 SHORTEST_SECRET = 16

@@ -1,11 +1,14 @@
 """Find what each student handed in: nbgrader's folders, and what Moodle and Canvas give to download."""
 
+import errno
 import hashlib
+import lzma
 import os
 import re
 import shutil
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +21,17 @@ MOODLE_FOLDER = re.compile(r".+?_\d+_assignsubmission_(?P<plugin>file|onlinetext
 CANVAS = re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<number>\d+)_\d+_(?P<file>.+)", re.DOTALL)
 NOTEBOOK = (".ipynb", ".ipynb.txt")
 MOST_MEMBERS = 20  # notebooks of an archive that a student made
+UNPACKING = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)  # which is no student's fault
 LONGEST_NAME = 200  # bytes of a student's id, which names files with some letters more
 
 
@@ -53,10 +67,14 @@ def find(folder: Path, set_name: str, unpacked: Path, roster: Roster | None = No
     """
     found = Found({student: HandedIn() for student in roster.ids} if roster else {})
     asked, folder = folder, folder.resolve()
+    broken: dict[str, list[str]] = {}  # by a student's name in the download
     if folder.is_file() and folder.suffix.lower() == ".zip":
-        target, handed_in = unpacked / "download", HandedIn()
-        _unpack(folder, target, handed_in, found, keep=(*NOTEBOOK, ".zip"))
-        found.ignored += [(folder.name, why) for why in handed_in.unreadable]
+        target = unpacked / "download"
+        try:
+            for name, why in _unpack(folder, target, found, students=True):
+                broken.setdefault(name.split("/")[0], []).append(f"{plain(name)} can't be unpacked: {why}")
+        except zipfile.BadZipFile as error:
+            raise OSError(f"{asked} can't be unpacked: {error}. Download it from the LMS again") from error
         folder = target
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {asked}")
@@ -68,6 +86,7 @@ def find(folder: Path, set_name: str, unpacked: Path, roster: Roster | None = No
             student = _student(entry.name if is_folder else _stem(entry.name), entry.name, roster, found)
             handed_in = found.students.setdefault(student, HandedIn())
             handed_in.names.append(entry.name)
+            handed_in.unreadable += broken.pop(entry.name, [])
             own = unpacked / "students" / student
             match = CANVAS.fullmatch(entry.name) or MOODLE.fullmatch(entry.name)
             if match and _is_noise(match["file"] or ""):  # behind the LMS's prefix
@@ -75,6 +94,9 @@ def find(folder: Path, set_name: str, unpacked: Path, roster: Roster | None = No
                 continue
             _collect(entry, set_name, own, handed_in, found)
         else:
+            if CANVAS.fullmatch(entry.name) or MOODLE.fullmatch(entry.name):  # who sent something else is there, too
+                student = _student(entry.name, entry.name, roster, found)
+                found.students.setdefault(student, HandedIn()).names.append(entry.name)
             found.ignored.append((plain(entry.name), "no notebook"))
     return found
 
@@ -110,38 +132,75 @@ def _collect(entry: Path, set_name: str, unpacked: Path, handed_in: HandedIn, fo
                 else:
                     found.ignored.append((plain(f"{entry.name}/{path.name}"), "no notebook"))
         elif entry.suffix.lower() == ".zip":
-            _unpack(entry, unpacked, handed_in, found, keep=NOTEBOOK)
+            try:
+                failed = _unpack(entry, unpacked, found)
+            except zipfile.BadZipFile as error:
+                failed = [("", str(error))]
+            name = plain(entry.name)
+            handed_in.unreadable += [
+                f"{plain(member)} in {name}: {why}" if member else f"{name} can't be unpacked: {why}"
+                for member, why in failed
+            ]
             handed_in.notebooks += [path for path in sorted(unpacked.rglob("*")) if path.is_file()]
         else:
             handed_in.notebooks.append(entry)
     except OSError as error:
+        if error.errno in DISK_FULL:
+            raise
         handed_in.unreadable.append(f"{plain(entry.name)} can't be read: {error.strerror or error}")
 
 
-def _unpack(archive: Path, target: Path, handed_in: HandedIn, found: Found, keep: tuple[str, ...]) -> None:
-    """Unpack what may be a notebook; what else there is, is ignored, and said to be."""
+def _unpack(archive: Path, target: Path, found: Found, students: bool = False) -> list[tuple[str, str]]:
+    """Unpack what may be a notebook; what else there is, is ignored, and said to be. Return what failed, and why.
+
+    With `students` it is the download of a class, each of whose folders and files is a student's; one that can't be
+    unpacked keeps none of the others. Raises zipfile.BadZipFile where nothing can be.
+    """
     shutil.rmtree(target, ignore_errors=True)  # of an earlier run
     target.mkdir(parents=True)
-    name = plain(archive.name)
-    kept = 0
-    try:
-        with zipfile.ZipFile(archive) as file:
-            for member in file.infolist():
-                where = plain(member.filename)
-                parts = member.filename.split("/")
-                if keep != NOTEBOOK and len(parts) > 1 and not _is_noise(parts[0]):
-                    (target / parts[0]).mkdir(exist_ok=True)  # a student's, whatever it holds
+    name, failed, kept = plain(archive.name), [], 0
+    endings = (*NOTEBOOK, ".zip") if students else NOTEBOOK
+    with zipfile.ZipFile(archive) as file:
+        for member in file.infolist():
+            asked = member.filename
+            parts = [_fitting(part) for part in asked.split("/") if part not in ("", ".", "..")]
+            if not parts:
+                continue
+            inside = len(parts) > 1 or member.is_dir()
+            wanted = not any(map(_is_noise, parts)) and parts[-1].lower().endswith(endings)
+            try:
+                if students and not _is_noise(parts[0]):  # a student's, whatever it holds
+                    if inside:
+                        (target / parts[0]).mkdir(exist_ok=True)
+                    elif not wanted:
+                        (target / parts[0]).touch()
+                        continue  # ignored among the files of the folder
                 if member.is_dir():
                     continue
-                if any(map(_is_noise, parts)) or not parts[-1].lower().endswith(keep):
-                    found.ignored.append((f"{name}: {where}", "no notebook"))
-                elif keep == NOTEBOOK and (kept >= MOST_MEMBERS or member.file_size > LARGEST_NOTEBOOK):
-                    handed_in.unreadable.append(f"{where} in {name} is too large, or one too many")
+                if not wanted:
+                    found.ignored.append((f"{name}: {plain(asked)}", "no notebook"))
+                elif not students and (kept >= MOST_MEMBERS or member.file_size > LARGEST_NOTEBOOK):
+                    failed.append((asked, "is too large, or one too many"))
                 else:
                     kept += 1
+                    member.filename = "/".join(parts)
                     file.extract(member, target)
-    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-        handed_in.unreadable.append(f"{name} can't be unpacked: {error}")
+            except UNPACKING as error:
+                if isinstance(error, OSError) and error.errno in DISK_FULL:
+                    raise
+                failed.append(("/".join(parts), str(error)))
+                if wanted:
+                    target.joinpath(*parts).unlink(missing_ok=True)  # half of it is no notebook
+                    if students and not inside:
+                        target.joinpath(*parts).mkdir()  # of a student who is there all the same
+    return failed
+
+
+def _fitting(part: str) -> str:
+    """Return a part of a member's path as this system can name it: its beginning and its ending, if it is too long."""
+    if len(os.fsencode(part)) <= LONGEST_NAME:
+        return part
+    return f"{part[: LONGEST_NAME // 4]}-{_short(part)}{part[len(_stem(part)) :]}"
 
 
 def moodle_folder(names: Iterable[str]) -> str | None:

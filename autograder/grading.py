@@ -14,11 +14,13 @@ from autograder import channel, runner
 from autograder.downloads import plain
 from autograder.hole import ask
 from autograder.judge import has_parts, judge
+from autograder.limits import Clock, Limits, OutOfClock, SubmissionOver
 from autograder.problem_set import Given, ProblemSet, Written, answer_key
 from autograder.result import CaseResult, CodeResult, NotAnswered, Result, Undecided, Unread, WrittenResult
-from autograder.sandbox import Clock, Limits, OutOfClock, Run, Sandbox, SandboxError, SubmissionOver
+from autograder.sandbox import Sandbox, SandboxError
 from autograder.submission import Submission, UnreadableNotebook, read
 from autograder.verdict import NoAnswer, Right, Wrong
+from autograder.watch import Run
 
 
 class Starved(Exception):

@@ -1,141 +1,36 @@
-"""The box that a student's code runs in: bubblewrap, resource limits, one clock a submission, two bounded pipes.
-
-Time is limited where it is the student's own: as processor time of the run's processes, children included. The clock on
-the wall is generous, for it runs on while neighbours have the processor. Memory is limited where it is real: by a
-control group of the kernel's where the machine gives one, and everywhere by a sum over the run's processes. How many
-addresses a process maps is nobody's concern; torch alone maps gigabytes.
-"""
+"""The box that a student's code runs in: bubblewrap, resource limits, two bounded pipes."""
 
 import json
 import math
 import os
-import re
-import select
-import selectors
 import shutil
-import signal
 import site
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from autograder import refused
-from autograder.channel import Define, End, Failed, Record, parse
+from autograder.channel import Failed
 from autograder.control_group import control_group
 from autograder.control_group import parent as control_group_parent
+from autograder.limits import Clock, Ended, Limits
+from autograder.processes import Meter, end_box, kill
+from autograder.watch import Run, watch
 
 RUNNER = Path(__file__).with_name("runner.py")
 CHECKOUT = RUNNER.parent.parent  # holds the solutions
-LOOK_EVERY = 0.1  # seconds between two looks at what a run uses
 USER_NAMESPACES = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 FIRST_UID = 2_000_000_000  # far above any account; one uid a grading thread, so that process limits are not shared
 
 
 class SandboxError(RuntimeError):
     """The sandbox cannot be set up on this machine; nothing can be said about the student."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one submission may use. Times are in seconds; `seconds` is of processor time, an exercise."""
-
-    seconds: float = 10.0
-    patience: float = 2.0  # the clock on the wall allows this many times as long
-    memory: int = 1 << 30  # real memory of all processes of the run together
-    processes: int = 16  # threads count
-    file_size: int = 16 << 20
-    results: int = 16 << 20
-    printed: int = 64 << 20
-    shown: int = 4000  # of what was printed, in bytes
-
-    @property
-    def uninterrupted(self) -> float:
-        """Processor time after which an exercise is killed: the runner's own timer comes first, where it is heeded."""
-        return 1.2 * self.seconds
-
-    @property
-    def exercise(self) -> float:
-        """Longest time of an exercise by the clock on the wall: this ends one that sleeps."""
-        return self.patience * self.seconds
-
-    @property
-    def wall(self) -> float:
-        """Longest time of a submission by the clock on the wall, over all of its runs."""
-        return 6 * self.exercise
-
-    @property
-    def alone(self) -> "Limits":
-        """The limits of a run that was starved before: who else uses the machine then is none of the graded."""
-        return replace(self, patience=2.5 * self.patience)
-
-    @property
-    def too_much_memory(self) -> str:
-        """What a student reads whose answers needed more than `memory`."""
-        return f"used more than {self.memory >> 20} MB of memory"
-
-
-@dataclass
-class Clock:
-    """The clock of one submission, over all of its runs: when it began, how long processes queued for a processor."""
-
-    began: float = field(default_factory=time.monotonic)
-    queued: float = 0.0
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the submission's first run began."""
-        return time.monotonic() - self.began
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A run ended early; `why` is for the student."""
-
-    why: str
-
-
-@dataclass(frozen=True)
-class OutOfClock(Ended):
-    """The clock on the wall ran out. `starved`: not for the answers' own sake, others had the processor."""
-
-    starved: bool
-
-
-@dataclass(frozen=True)
-class SubmissionOver(OutOfClock):
-    """The clock of the whole submission ran out: there is no further run."""
-
-
-@dataclass
-class Run:
-    """What came out: the runner's records, what the student printed, and how it ended early (None: it did not)."""
-
-    records: list[Record] = field(default_factory=list)
-    printed: str = ""
-    ended: Ended | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether the runner has said that it is done."""
-        return bool(self.records) and isinstance(self.records[-1], End)
-
-    def take(self, lines: Iterable[bytes]) -> None:
-        """Add complete lines to the records; end the run at one that is none of the runner's."""
-        for line in lines:
-            try:
-                self.records.append(parse(line))
-            except ValueError:
-                self.ended = Ended("something else than the answers was written into their channel")
-                return
 
 
 @dataclass(frozen=True)
@@ -191,14 +86,14 @@ class Sandbox:
                 env=ENVIRONMENT,
                 start_new_session=True,
             )
-            stack.callback(_kill, process)
+            stack.callback(kill, process)
             os.close(results_end)
             os.close(printed_end)
             if self.boxed:
                 os.close(first_end)
-                stack.callback(_end_box, first)
+                stack.callback(end_box, first)
             meter = Meter(process.pid)
-            run = _watch(meter, results, printed, limits, clock or Clock(), {cell["grade_id"] for cell in cells})
+            run = watch(meter, results, printed, limits, clock or Clock(), {cell["grade_id"] for cell in cells})
             if run.ended is not None and group and group.overran():
                 run.ended = Ended(limits.too_much_memory)
             return run
@@ -231,206 +126,6 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
-
-
-class Meter:
-    """What a process and all that descend from it have used, in seconds; the numbers never fall.
-
-    `used` is their processor time, `queued` how long the one that waited longest was able to run and had no processor.
-    """
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.used = self.queued = 0.0
-        self._seen = self._lost = 0.0
-
-    def read(self) -> None:
-        """Look again.
-
-        A process that nobody waits for takes its times with it: what was seen of it stays. What is used between the
-        last look and such an end is not seen; the clock on the wall bounds it.
-        """
-        used = queued = 0.0
-        for member in family(self.pid):
-            with suppress(psutil.NoSuchProcess, OSError):
-                used += sum(member.cpu_times()[:4])  # user and system, its own and that of children it waited for
-                # nanoseconds on a run queue, of the main thread; no such file without CONFIG_SCHED_INFO
-                queued = max(queued, int(Path(f"/proc/{member.pid}/schedstat").read_text().split()[1]) / 1e9)
-        self._lost += max(0.0, self._seen - used)
-        self._seen = used
-        self.used, self.queued = self._lost + used, max(self.queued, queued)
-
-
-def family(pid: int) -> list[psutil.Process]:
-    """Return a process and all that descend from it, as far as they are there."""
-    try:
-        return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-class _Stage:
-    """The time of one exercise: from its first record to that of the next. Before the first: the start of Python."""
-
-    def __init__(self, meter: Meter) -> None:
-        self.meter = meter
-        self.began, self.used, self.queued = time.monotonic(), meter.used, meter.queued
-
-    def over(self, limits: Limits) -> Ended | None:
-        """Return the limit that was met, if any."""
-        if self.meter.used - self.used > limits.uninterrupted:
-            return Ended(f"used more than {limits.seconds:g} seconds of processor time, its child processes included")
-        elapsed = time.monotonic() - self.began
-        if elapsed > limits.exercise:
-            starved = _starved(self.meter.queued - self.queued, elapsed)
-            return OutOfClock(f"was not done after {limits.exercise:g} seconds by the clock", starved)
-        return None
-
-
-def _starved(queued: float, elapsed: float) -> bool:
-    """Whether others had the processor, and not the answers themselves took their time asleep.
-
-    By the clock an exercise has twice its processor time: one that needs less than its limit and yet is not done has
-    stood in the queue for half of that or more. Half of that again is the line, for what it waited for the disk. Who
-    queues behind children of his own may cross it too, and gains a second run by it, no point.
-    """
-    return queued > elapsed / 4
-
-
-def _watch(meter: Meter, results: int, printed: int, limits: Limits, clock: Clock, exercises: set[str]) -> Run:
-    """Read both pipes until the runner says that it is done, or until a limit is met."""
-    run, line, text = Run(), b"", b""
-    received = {results: 0, printed: 0}
-    looked, before = time.monotonic(), clock.queued
-    waiting = set(exercises)  # those whose time has not begun: nobody begins twice
-    stage = _Stage(meter)
-    with selectors.DefaultSelector() as selector:
-        for descriptor in received:
-            selector.register(descriptor, selectors.EVENT_READ)
-        while run.ended is None and not run.complete:
-            for key, _ in selector.select(timeout=LOOK_EVERY):
-                chunk = os.read(key.fd, 1 << 16)
-                received[key.fd] += len(chunk)
-                if not chunk:
-                    selector.unregister(key.fd)
-                    if key.fd == results:
-                        run.ended = run.ended or Ended("the process ended before the answers were complete")
-                elif key.fd == printed:
-                    text += chunk[: limits.shown - len(text)]
-                else:
-                    *complete, line = (line + chunk).split(b"\n")
-                    known = len(run.records)
-                    run.take(complete)
-                    begun = {r.exercise for r in run.records[known:] if isinstance(r, Define)} & waiting
-                    if begun:
-                        waiting -= begun
-                        meter.read()
-                        stage = _Stage(meter)
-            if run.ended is not None:
-                break
-            limit = None
-            if received[results] > limits.results:
-                limit = Ended(f"answers of more than {limits.results >> 20} MB")
-            elif received[printed] > limits.printed:
-                limit = Ended(f"printed more than {limits.printed >> 20} MB")
-            elif time.monotonic() - looked > LOOK_EVERY:
-                looked = time.monotonic()
-                meter.read()
-                clock.queued = before + meter.queued
-                limit = stage.over(limits)
-                if limit is None and clock.elapsed > limits.wall:
-                    limit = SubmissionOver(
-                        f"the {limits.wall:g} seconds of the whole submission were over",
-                        _starved(clock.queued, clock.elapsed),
-                    )
-                if limit is None and memory_exceeds(meter.pid, limits.memory):
-                    limit = Ended(limits.too_much_memory)
-            if limit is not None:
-                run.take((line + _unread(results, limits.results - received[results])).split(b"\n")[:-1])
-                run.ended = None if run.complete else run.ended or limit
-                break
-    text += _unread(printed, limits.shown - len(text))
-    run.printed = text[: limits.shown].decode(errors="replace")
-    return run
-
-
-def _unread(pipe: int, most: int) -> bytes:
-    """Return what lies in a pipe: on a busy machine its reader lags behind, and what was said before a limit counts."""
-    os.set_blocking(pipe, False)
-    rest = b""
-    with suppress(BlockingIOError):
-        while len(rest) < most and (chunk := os.read(pipe, 1 << 16)):
-            rest += chunk
-    return rest
-
-
-def memory_exceeds(pid: int, limit: int) -> bool:
-    """Whether a process and all that descend from it hold more than `limit` bytes of real memory.
-
-    Each page counts once, however many of them share it; swapped pages and page tables are memory too. The quick sum
-    comes first, in which a shared page counts for every process; only where it is over the limit are pages told apart.
-    """
-    members = family(pid)
-    limit -= sum(_not_resident(member.pid) for member in members)
-    return _sum(members, lambda member: member.memory_info().rss) > limit and _sum(members, _share) > limit
-
-
-def _sum(members: list[psutil.Process], size: Callable[[psutil.Process], int]) -> int:
-    total = 0
-    for member in members:
-        with suppress(psutil.NoSuchProcess):  # it ended between the listing and the question
-            total += size(member)
-    return total
-
-
-def _share(member: psutil.Process) -> int:
-    """Resident size of a process in which a page that n processes share counts 1/n."""
-    try:
-        return member.memory_full_info().pss
-    except psutil.AccessDenied:
-        return member.memory_info().rss
-
-
-def _not_resident(pid: int) -> int:
-    """Bytes of a process's page tables and swapped pages, which no resident size counts."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:  # it ended since the listing
-        return 0
-    return sum(int(kilobytes) << 10 for kilobytes in re.findall(r"^Vm(?:PTE|Swap):\s+(\d+) kB$", status, re.MULTILINE))
-
-
-def _kill(process: subprocess.Popen) -> None:
-    members = family(process.pid)
-    with suppress(ProcessLookupError):  # already gone, which is what is wanted
-        os.killpg(process.pid, signal.SIGKILL)
-    for member in members:
-        with suppress(psutil.NoSuchProcess):
-            member.kill()
-    process.wait()
-
-
-def _end_box(first: int) -> None:
-    """Kill the box's first process and wait for its end, before which the kernel ends every other in the box.
-
-    bubblewrap has it die with its parent. But that is later than the parent's end, and it is a wish that the process
-    could be made to forget. `first` is where bubblewrap wrote its number: nothing, if there never was a box.
-    """
-    about = b""
-    while not about.rstrip().endswith(b"}") and (chunk := os.read(first, 1 << 12)):
-        about += chunk
-    if not about:
-        return
-    try:
-        descriptor = os.pidfd_open(json.loads(about)["child-pid"])
-    except ProcessLookupError:
-        return  # already gone, which is what is wanted
-    with suppress(ProcessLookupError):
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-    watched = select.poll()
-    watched.register(descriptor, select.POLLIN)
-    watched.poll()
-    os.close(descriptor)
 
 
 def _shown() -> set[Path]:

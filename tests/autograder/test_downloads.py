@@ -1,6 +1,7 @@
 """Every way in which an LMS gives submissions away: each student has one row, and what was ignored is listed."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -139,6 +140,53 @@ def test_a_broken_archive_is_for_a_person(content, tmp_path, convolution, settin
     handed_in = find(tmp_path, "convolution", tmp_path / ".u").students["ada"]
     result = batch.grade_student("ada", handed_in, convolution, settings)
     assert result.state is State.HUMAN and "x.zip can't be unpacked" in result.reason
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize("form", ["Ada_1_assignsubmission_file/{}", "ada_1_99001_{}"], ids=["moodle", "canvas"])
+@pytest.mark.parametrize(
+    "name, notebooks, words",
+    [
+        (f"{LONG}.ipynb", 1, ""),
+        (f"{LONG}.pdf", 0, "nothing was handed in"),
+        ("report.pdf", 0, "nothing was handed in"),
+        ("corrupt.ipynb", 0, "corrupt.ipynb can't be unpacked: Bad CRC-32"),
+        ("../../outside.ipynb", 1, ""),
+    ],
+)
+def test_no_file_of_a_download_costs_another_student(form, name, notebooks, words, tmp_path, convolution, settings):
+    """The student of each odd file is there, too."""
+    members = {form.format(name): "{}of a student's", "zoe_2_99002_homework.ipynb": "{}"}
+    archive(tmp_path / "class.zip", members)
+    if name == "corrupt.ipynb":
+        content = (tmp_path / "class.zip").read_bytes()
+        (tmp_path / "class.zip").write_bytes(content.replace(b"{}of a", b"{}on a"))
+    (tmp_path / "outside.ipynb").write_text("not the student's")
+    students = find(tmp_path / "class.zip", "convolution", tmp_path / "u").students
+    (odd,) = students.keys() - {"zoe_2"}
+    assert len(students["zoe_2"].notebooks) == 1 and len(students[odd].notebooks) == notebooks
+    assert (tmp_path / "outside.ipynb").read_text() == "not the student's"
+    result = batch.grade_student(odd, students[odd], convolution, settings)
+    assert result.state is State.HUMAN and words in result.reason
+
+
+def test_a_download_that_is_cut_off_ends_in_an_error(tmp_path):
+    archive(tmp_path / "whole.zip", {"zoe_2_99002_homework.ipynb": "{}" * 500})
+    (tmp_path / "class.zip").write_bytes((tmp_path / "whole.zip").read_bytes()[:300])
+    with pytest.raises(OSError, match="class.zip can't be unpacked: .*Download it from the LMS again"):
+        find(tmp_path / "class.zip", "convolution", tmp_path / "u")
+
+
+def test_a_full_disk_is_no_students_fault(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    archive(tmp_path / "class.zip", {"zoe_2_99002_homework.ipynb": "{}"})
+    monkeypatch.setattr(zipfile.ZipFile, "extract", full)
+    with pytest.raises(OSError, match="No space left"):
+        find(tmp_path / "class.zip", "convolution", tmp_path / "u")
 
 
 def test_too_many_notebooks_of_an_archive_are_not_unpacked(tmp_path):

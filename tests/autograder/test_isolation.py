@@ -6,9 +6,10 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from autograder import channel, runner, sandbox
+from autograder import channel, runner, sandbox, watch
 from autograder.__main__ import app
 from autograder.judge import received
+from autograder.limits import Limits
 from tests.autograder.conftest import ANSWERS, typed_answers
 
 
@@ -79,7 +80,7 @@ seen = [os.path.exists(path) for path in ("/etc/passwd", "/repo", FILE)]
 look = lambda: [os.getuid() > 0, os.access("/usr", os.W_OK), *seen]
 """.replace("FILE", repr(__file__))
     cases = [{"arguments": [], "parts": False}]
-    run = box.run([{"grade_id": "look", "source": look, "answer": "look", "cases": cases}], sandbox.Limits())
+    run = box.run([{"grade_id": "look", "source": look, "answer": "look", "cases": cases}], Limits())
     (value,) = [record.value for record in run.records if record.step == "value"]
     assert run.ended is None and received(value).tolist() == [1, 0, 0, 0, 0], run
 
@@ -96,7 +97,7 @@ def test_what_was_said_before_a_limit_counts_however_late_it_is_read(box, monkey
     hoard = "import time\ndef hoard(n):\n    kept = b'x' * n\n    time.sleep(60)"
     cases = [{"arguments": [runner.encode(300_000_000)], "parts": False}]
     cell = {"grade_id": "hoard", "source": hoard, "answer": "hoard", "cases": cases}
-    monkeypatch.setattr(sandbox.selectors.DefaultSelector, "select", lambda self, timeout: time.sleep(timeout) or [])
-    run = box.run([cell], sandbox.Limits(memory=100 << 20))
+    monkeypatch.setattr(watch.selectors.DefaultSelector, "select", lambda self, timeout: time.sleep(timeout) or [])
+    run = box.run([cell], Limits(memory=100 << 20))
     assert run.ended.why == "used more than 100 MB of memory"
     assert [type(record) for record in run.records] == [channel.Define, channel.Ask]

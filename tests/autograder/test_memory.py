@@ -6,6 +6,7 @@ from autograder import sandbox
 from autograder.channel import Failed, Raised, Value
 from autograder.control_group import parent
 from autograder.judge import received
+from autograder.limits import Limits
 
 LIMIT = 256 << 20
 BOXES = list(sandbox._boxes())
@@ -79,7 +80,7 @@ def answer():
 def asked(box, code):
     source = CELL + "".join(f"    {line}\n" for line in code.strip().splitlines())
     cell = {"grade_id": "x", "source": source, "answer": "answer", "cases": [{"arguments": [], "parts": False}]}
-    return box.run([cell], sandbox.Limits(memory=LIMIT))
+    return box.run([cell], Limits(memory=LIMIT))
 
 
 @pytest.mark.parametrize("box", BOXES, ids=lambda box: box.isolation)

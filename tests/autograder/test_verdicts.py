@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from autograder import batch, export, feedback, grading, source
 from autograder.grading import grade, questions
 from autograder.judge import has_parts, judge
+from autograder.limits import Ended
 from autograder.problem_set import answer_key
 from autograder.result import Awarded, CodeResult, Result, State, Undecided, WrittenResult
 from autograder.runner import as_array, encode
-from autograder.sandbox import Ended, Run
 from autograder.verdict import NoAnswer, Right, Wrong
+from autograder.watch import Run
 from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
 SET = "training"  # the set that has a written question too

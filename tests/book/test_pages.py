@@ -67,6 +67,13 @@ def test_nothing_is_loaded_from_elsewhere(pages: dict[Path, Page]) -> None:
     assert not external
 
 
+def test_a_page_loads_mathjax_if_it_has_a_formula(site: Path, pages: dict[Path, Page]) -> None:
+    pages = {path: page for path, page in pages.items() if path.parent.name != "slides"}  # which all have their own
+    loads = {path for path, page in pages.items() if any("mathjax/" in load for load in page.loads)}
+    has = {path for path in pages if 'class="math ' in path.read_text()}
+    assert {path.relative_to(site) for path in loads ^ has} == set() and has
+
+
 def test_no_page_holds_a_widget(site: Path) -> None:
     """Without a kernel its controls are dead, and with its state each page would need a manager of several MB."""
     pages = [

@@ -122,13 +122,22 @@ def open_notebook(page: Page, address: str) -> None:
 
 
 def until_it_runs(start: Callable[[], None], prompt: Locator) -> None:
-    """Ask for a run until it has begun; JupyterLab drops one that falls into the moment its session gets ready."""
-    for _ in range(6):
-        start()
-        prompt.page.wait_for_timeout(2_000)  # a run that is dropped has left "[*]" by then
-        if prompt.text_content() != "[ ]:":
-            return expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=120_000)
-    raise AssertionError("the cell never ran")
+    """Ask for a run until it is done; JupyterLab drops one that falls into the moment its session gets ready.
+
+    A cell that waits says "[*]", one whose run was dropped "[ ]" again, at once or seconds later.
+    """
+    start()
+    idle = 0
+    for _ in range(300):
+        prompt.page.wait_for_timeout(1_000)
+        said = prompt.text_content()
+        if re.fullmatch(r"\[\d+\]:?", said):
+            return
+        idle = idle + 1 if said == "[ ]:" else 0
+        if idle == 3:
+            start()
+            idle = 0
+    raise AssertionError("the cell was not done after five minutes")
 
 
 def run(cell: Locator) -> None:
