@@ -122,8 +122,13 @@ def cnnlib_inference(name: str, channels_last: bool = False) -> Work:
     """Return one forward pass in cnnlib, in evaluation mode."""
     from cnnlib.arrays import move
 
-    model = network(name).to("cpu", channels_last).eval()
-    return partial(model, move(batch(name)[0], "cpu", channels_last))
+    model, images = network(name).to("cpu", channels_last), move(batch(name)[0], "cpu", channels_last)
+
+    def forward() -> None:
+        with model.evaluating():
+            model(images)
+
+    return forward
 
 
 def _convolution(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:

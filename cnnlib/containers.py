@@ -7,6 +7,7 @@ from typing import Any
 from cnnlib.arrays import Array, namespace
 from cnnlib.losses import AuxiliaryLoss, Criterion
 from cnnlib.module import Given, Module, Visitor, check_added, check_stacked
+from cnnlib.settled import nearest
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -36,6 +37,11 @@ def _named_modules(module: Module, prefix: str = "") -> Iterator[tuple[str, Modu
         yield from _named_modules(child, f"{prefix}{name}.")
 
 
+def _first_to_train(parts: Sequence[Module]) -> int:
+    """Return the place of the first part that is not frozen: those before it need no backward pass."""
+    return next((k for k, part in enumerate(parts) if not part.is_frozen()), len(parts))
+
+
 def _spared(part: Module, array: Array, backward: bool = False) -> Array:
     """Return an array that others read too, or a copy of it if this part may write over what it is given."""
     return namespace(array).asarray(array, copy=True) if part.given(backward) is Given.WRITTEN_OVER else array
@@ -46,10 +52,60 @@ def _listed(container: Module) -> str:
     return f"{type(container).__name__}(\n{inside})"
 
 
-class _Named(Module):
-    """Parts with names: positional ones are called "0", "1", ..., as in torch, keyword ones by their keyword."""
+class _Container(Module):
+    """Parts that are reached by their names; `_put` places one."""
 
     open = False
+
+    def _put(self, name: str, part: Module) -> None:
+        raise NotImplementedError
+
+    def __getitem__(self, name: str | int) -> Module:
+        """Return a part by its name, that of a part's part as "features.0", or by its place in forward order."""
+        if not isinstance(name, str):
+            return list(self)[name]
+        found = dict(_named_modules(self))
+        if name not in found:
+            parts = ", ".join(name for name, _ in self.children())
+            raise KeyError(f"{name!r} is no part of this {type(self).__name__}: it has {parts}{nearest(name, found)}")
+        return found[name]
+
+    def __setitem__(self, name: str | int, part: Module) -> None:
+        """Put another part in the place of one that is there, as `net["fc"] = Linear(1024, 5)`."""
+        if isinstance(name, slice) or not isinstance(part, Module):
+            raise TypeError(f"one part of a {type(self).__name__} gives way to a module, not {name!r} to {part!r}")
+        before = self[name]
+        owner: Module = self
+        rest = name if isinstance(name, str) else next((own for own, one in self.children() if one is before), "")
+        if not rest:
+            parts = ", ".join(own for own, _ in self.children())
+            raise KeyError(f"place {name} of this {type(self).__name__} has no name of its own: it has {parts}")
+        while inside := [(own, one) for own, one in owner.children() if rest.startswith(f"{own}.")]:
+            outer, owner = inside[0]
+            rest = rest.removeprefix(f"{outer}.")
+        if not isinstance(owner, _Container):
+            raise TypeError(f"{name!r} is held by a {type(owner).__name__}: set the attribute that holds it")
+        owner._put(rest, part)
+        try:
+            check_used_once(self)
+        except ValueError:
+            owner._put(rest, before)
+            raise
+
+    def __contains__(self, part: object) -> bool:
+        """Whether there is a part of that name, or whether this very module is one."""
+        return part in dict(_named_modules(self)) if isinstance(part, str) else any(own is part for own in self)
+
+    def __iter__(self) -> Iterator[Module]:
+        """Yield the parts in forward order, without their names; `children` yields both."""
+        return (part for _, part in self.children())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.children())
+
+
+class _Named(_Container):
+    """Parts with names: positional ones are called "0", "1", ..., as in torch, keyword ones by their keyword."""
 
     def __init__(self, *parts: Module, **named: Module) -> None:
         numbered = {str(k): part for k, part in enumerate(parts)}
@@ -65,26 +121,20 @@ class _Named(Module):
     def children(self) -> Iterator[tuple[str, Module]]:
         yield from self._parts.items()
 
-    def __getitem__(self, name: str | int | slice) -> Module:
-        """Return a part by its name, or by its place in forward order; of a slice, a network of these very parts."""
-        if isinstance(name, slice):
-            return type(self)(**dict(list(self._parts.items())[name]))
-        if not isinstance(name, str):
-            return list(self._parts.values())[name]
-        if name not in self._parts:
-            raise KeyError(f"{name!r} is no part of this {type(self).__name__}: it has {', '.join(self._parts)}")
-        return self._parts[name]
-
-    def __contains__(self, part: object) -> bool:
-        """Whether there is a part of that name, or whether this very module is one."""
-        return part in self._parts if isinstance(part, str) else any(own is part for own in self)
+    def _put(self, name: str, part: Module) -> None:
+        self._parts[name] = part
 
     def __iter__(self) -> Iterator[Module]:
-        """Yield the parts in forward order, without their names; `children` yields both."""
         return iter(self._parts.values())
 
     def __len__(self) -> int:
         return len(self._parts)
+
+    def __getitem__(self, name: str | int | slice) -> Module:
+        """Return a part by its name, or by its place in forward order; of a slice, a network of these very parts."""
+        if isinstance(name, slice):
+            return type(self)(**dict(list(self._parts.items())[name]))
+        return super().__getitem__(name)
 
     def __repr__(self) -> str:
         return _listed(self)
@@ -117,10 +167,13 @@ class Sequential(_Named):
         return self[-1].criterion()
 
     def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
-        first, *others = self._parts.values()
-        for part in reversed(others):
-            dy = part.backward(dy)
-        return first.backward(dy, need_input_grad)
+        parts = list(self._parts.values())
+        first = 0 if need_input_grad else _first_to_train(parts)
+        for part in parts[:first]:
+            part.forget()
+        for k in reversed(range(first, len(parts))):
+            dy = parts[k].backward(dy, need_input_grad or k > first)
+        return dy if need_input_grad else None
 
 
 class Concat(_Named):
@@ -165,7 +218,7 @@ class Concat(_Named):
         return dx
 
 
-class Residual(Module):
+class Residual(_Container):
     """The sum of a path and a shortcut, and what follows it: y = g(f(x) + s(x)).
 
     Each of the three is a chain of named parts, as of `Sequential`. Without a shortcut the input itself is added, and
@@ -177,8 +230,6 @@ class Residual(Module):
     Raises ValueError, in a forward pass and in `cost.table`, where path and shortcut make different shapes. Source: He
     et al. 2016, section 3.2.
     """
-
-    open = False
 
     def __init__(
         self,
@@ -200,8 +251,14 @@ class Residual(Module):
         return y if self.after is None else self.after(y)
 
     def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
+        branches = [branch for branch in (self.path, self.shortcut) if branch is not None]
+        reaches = need_input_grad or not all(branch.is_frozen() for branch in branches)
         if self.after is not None:
-            dy = self.after.backward(dy)
+            dy = self.after.backward(dy, reaches)
+        if not reaches:
+            for branch in branches:
+                branch.forget()
+            return None
         dx = self.path.backward(_spared(self.path, dy, backward=True), need_input_grad)
         if self.shortcut is not None:
             dy = self.shortcut.backward(_spared(self.shortcut, dy, backward=True), need_input_grad)
@@ -227,28 +284,26 @@ class Residual(Module):
     def children(self) -> Iterator[tuple[str, Module]]:
         return chain.from_iterable(part.children() for part in (self.path, self.shortcut, self.after) if part)
 
-    def __getitem__(self, name: str) -> Module:
-        """Return a part by its name."""
-        parts = dict(self.children())
-        if name not in parts:
-            raise KeyError(f"{name!r} is no part of this Residual: it has {', '.join(parts)}")
-        return parts[name]
+    def _put(self, name: str, part: Module) -> None:
+        for branch in (self.path, self.shortcut, self.after):
+            if branch is not None and name in branch:
+                branch._put(name, part)
 
     def __repr__(self) -> str:
         return _listed(self)
 
 
-class Branching(Module):
+class Branching(_Container):
     """A chain of parts, some of which also feed a head of their own: a classifier that helps in training.
 
-    In training a forward pass returns (output, first head's output, ...) and `backward` takes as many gradients; in
-    evaluation, or without heads, there is one output, the chain's.
+    In training a forward pass returns (output, first head's output, ...); in evaluation, or without heads, there is one
+    output, the chain's. `backward` takes as many gradients.
 
     `heads` maps a part's name to the (name, head) that reads its output. `heads_last` lists the heads' parameters just
     before the last part's, as torchvision does, and not where they branch off.
     """
 
-    open = False
+    _outputs: int = 0
 
     def __init__(
         self, trunk: Mapping[str, Module], heads: Mapping[str, tuple[str, Module]], heads_last: bool = False
@@ -266,6 +321,7 @@ class Branching(Module):
             if self.training and name in self.heads:
                 _, head = self.heads[name]
                 extra.append(head(x))
+        self._outputs = 1 + len(extra)
         return (x, *extra) if extra else x
 
     def backward(self, dy: Array | tuple[Array, ...], need_input_grad: bool = True) -> Array | None:
@@ -275,16 +331,32 @@ class Branching(Module):
         from the rest of the trunk add.
         """
         gradients = list(dy) if isinstance(dy, (tuple, list)) else [dy]
-        if len(gradients) != 1 + len(self.heads):
-            raise ValueError(f"there are {1 + len(self.heads)} outputs, so as many gradients, not {len(gradients)}")
+        if not self._outputs:
+            raise RuntimeError("Branching.backward needs a forward pass before it")
+        if len(gradients) != self._outputs:
+            raise ValueError(f"there are {self._outputs} outputs, so as many gradients, not {len(gradients)}")
         dx = gradients.pop(0)
-        first = next(iter(self.trunk))
-        for name, part in reversed(self.trunk.items()):
-            if name in self.heads:
-                _, head = self.heads[name]
-                dx = dx + head.backward(gradients.pop())
-            dx = part.backward(dx, need_input_grad or name != first)
-        return dx
+        first = 0 if need_input_grad else _first_to_train(list(self.trunk.values()))
+        for k, (name, part) in reversed(list(enumerate(self.trunk.items()))):
+            if name in self.heads and gradients:
+                asked = self.heads[name][1].backward(gradients.pop(), k >= first)
+                dx = dx + asked if k >= first else None
+            if k >= first:
+                dx = part.backward(dx, need_input_grad or k > first)
+            else:
+                part.forget()
+        return dx if need_input_grad else None
+
+    def _put(self, name: str, part: Module) -> None:
+        if name in self.trunk:
+            self.trunk[name] = part
+        for after, (head_name, _) in self.heads.items():
+            if head_name == name:
+                self.heads[after] = (name, part)
+
+    def output_layers(self) -> list[str]:
+        ends = [list(self.trunk.items())[-1], *self.heads.values()]
+        return [f"{name}.{layer}".rstrip(".") for name, part in ends for layer in part.output_layers()]
 
     def walk(self, x: Any, visitor: Visitor) -> Any:
         for name, part in self.trunk.items():

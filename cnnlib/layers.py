@@ -51,10 +51,14 @@ class _Weighted(Layer):
         elif bias:
             self.bias = Parameter(np.zeros(outputs, dtype))
 
-    def _accumulate(self, dweight: Array, dbias: Array | None) -> None:
+    def _accumulate(self, dweight: Array | None, dbias: Array | None) -> None:
         self.weight.accumulate(dweight)
         if self.bias is not None:
             self.bias.accumulate(dbias)
+
+    @property
+    def _trains(self) -> bool:
+        return self.weight.requires_grad
 
     @property
     def _bias(self) -> Array | None:
@@ -159,7 +163,7 @@ class Conv2d(_Weighted):
         return F.conv2d(x, self.weight.data, self._bias, self.stride, self.padding, self.dilation, self.groups)
 
     def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
-        dx, dweight, dbias = F.conv2d_backward(dy, cache, need_input_grad)
+        dx, dweight, dbias = F.conv2d_backward(dy, cache, need_input_grad, self._trains)
         self._accumulate(dweight, dbias)
         return dx
 
@@ -202,7 +206,7 @@ class SparseConv2d(_Weighted):
         return F.sparse_conv2d(x, self.weight.data, self._bias, self.table)
 
     def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
-        dx, dweight, dbias = F.sparse_conv2d_backward(dy, cache, need_input_grad)
+        dx, dweight, dbias = F.sparse_conv2d_backward(dy, cache, need_input_grad, self._trains)
         self._accumulate(dweight, dbias)
         return dx
 
@@ -230,7 +234,7 @@ class Linear(_Weighted):
         return F.linear(x, self.weight.data, self._bias)
 
     def gradients(self, dy: Array, cache: Any, need_input_grad: bool) -> Array | None:
-        dx, dweight, dbias = F.linear_backward(dy, cache, need_input_grad)
+        dx, dweight, dbias = F.linear_backward(dy, cache, need_input_grad, self._trains)
         self._accumulate(dweight, dbias)
         return dx
 

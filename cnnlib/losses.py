@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import numpy as np
+
 from cnnlib import functional as F
-from cnnlib.arrays import Array, namespace
+from cnnlib.arrays import Array, as_on, move, namespace
+from cnnlib.functional.loss import check_cross_entropy
 
 
 class _Loss:
@@ -33,6 +36,14 @@ class Criterion(_Loss):
         """Return what ranks the classes, (N, K): the larger, the likelier; softmax makes probabilities of them."""
         return outputs
 
+    def size(self, labels: Array) -> float:
+        """Return by what a batch's loss counts in the mean over several batches: how many labels it is a mean over."""
+        return float(labels.shape[0])
+
+    def right(self, outputs: Any, labels: Array) -> tuple[int, int]:
+        """Return how many labels are predicted, and of how many."""
+        return int((self.predict(outputs) == labels).sum()), int(labels.shape[0])
+
     def predict(self, outputs: Any) -> Array:
         """Return the numbers of the likeliest classes, (N,): of equals the lowest, and -1 where a score is NaN.
 
@@ -45,17 +56,51 @@ class Criterion(_Loss):
 
 
 class CrossEntropyLoss(Criterion):
-    """Mean negative log-probability of the right classes, from logits (N, K) and labels (N,).
+    """Mean negative log-probability of the right classes, from logits (N, K) and labels (N,), or soft ones (N, K).
 
-    See `functional.cross_entropy`.
+    See `functional.cross_entropy`; names and defaults are torch's. `weight` follows the logits to their device.
     """
 
+    def __init__(
+        self,
+        weight: Array | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        check_cross_entropy(None, weight, reduction, label_smoothing)
+        self.weight = np.asarray(weight, float) if isinstance(weight, (list, tuple)) else weight
+        self.ignore_index, self.reduction, self.label_smoothing = ignore_index, reduction, label_smoothing
+
     def __call__(self, logits: Array, labels: Array) -> Array:
-        loss, self._cache = F.cross_entropy(logits, labels)
+        weight = None if self.weight is None else as_on(self.weight, logits)
+        loss, self._cache = F.cross_entropy(
+            logits, labels, weight, self.ignore_index, self.reduction, self.label_smoothing
+        )
         return loss
 
+    def backward(self, dy: float | Array = 1.0) -> Array:
+        """Return the gradient of the last loss; `dy` is that of what is made of it, (N,) without a reduction."""
+        self._dy = dy
+        return super().backward()
+
     def _gradient(self, cache: Any) -> Array:
-        return F.cross_entropy_backward(1.0, cache)
+        return F.cross_entropy_backward(self._dy, cache)
+
+    def size(self, labels: Array) -> float:
+        if len(labels.shape) == 2:
+            return float(labels.shape[0])
+        counts = namespace(labels).astype(labels != self.ignore_index, namespace(labels).int64)
+        if self.weight is None:
+            return float(counts.sum())
+        chosen = np.asarray(move(labels, "numpy"))[np.asarray(move(counts, "numpy"), bool)]
+        return float(np.asarray(move(self.weight, "numpy"))[chosen].sum())
+
+    def right(self, outputs: Any, labels: Array) -> tuple[int, int]:
+        if len(labels.shape) == 2:
+            labels = namespace(labels).argmax(labels, axis=1)
+        counted = int((labels != self.ignore_index).sum())
+        return int(((self.predict(outputs) == labels) & (labels != self.ignore_index)).sum()), counted
 
 
 class MSELoss(_Loss):

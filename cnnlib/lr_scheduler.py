@@ -13,27 +13,30 @@ from cnnlib.optim import Optimizer, check_at_least_zero
 
 
 class LRScheduler:
-    """A rule that gives the learning rate of each epoch, from the one that the optimizer started with.
+    """A rule that gives the learning rate of each epoch, from the one that a group of parameters started with.
 
-    Schedules of one optimizer share that rate, as in torch: it is the optimizer's when the first of them is made.
+    Schedules of one optimizer share these rates, as in torch: they are the groups' when the first of them is made.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        if optimizer.initial_lr is None:
-            optimizer.initial_lr = optimizer.lr
-        self.base_lr = optimizer.initial_lr
-        self.epoch = 0
-        self.optimizer.lr = self.lr(0)
+        self.base_lrs: list[float] = []
+        for group in optimizer.param_groups:
+            if group.initial_lr is None:
+                group.initial_lr = group.lr
+            self.base_lrs.append(group.initial_lr)
+        self.epoch: int = 0
+        self.step(0)
 
-    def lr(self, epoch: int) -> float:
-        """Return the learning rate of an epoch, counted from 0."""
+    def lr(self, epoch: int, base_lr: float) -> float:
+        """Return the learning rate of an epoch, counted from 0, where the first one is `base_lr`."""
         raise NotImplementedError
 
     def step(self, epoch: int | None = None) -> None:
         """Go on to the next epoch, or to `epoch` when a run is resumed."""
         self.epoch = self.epoch + 1 if epoch is None else epoch
-        self.optimizer.lr = self.lr(self.epoch)
+        for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group.lr = self.lr(self.epoch, base_lr)
 
 
 class StepLR(LRScheduler):
@@ -45,8 +48,8 @@ class StepLR(LRScheduler):
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
 
-    def lr(self, epoch: int) -> float:
-        return self.base_lr * self.gamma ** (epoch // self.step_size)
+    def lr(self, epoch: int, base_lr: float) -> float:
+        return base_lr * self.gamma ** (epoch // self.step_size)
 
 
 class MultiStepLR(LRScheduler):
@@ -62,8 +65,8 @@ class MultiStepLR(LRScheduler):
             raise ValueError(f"milestones must be epochs from 1 on, in order, not {self.milestones}")
         super().__init__(optimizer)
 
-    def lr(self, epoch: int) -> float:
-        return self.base_lr * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+    def lr(self, epoch: int, base_lr: float) -> float:
+        return base_lr * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
 
 
 class ExponentialLR(LRScheduler):
@@ -74,8 +77,8 @@ class ExponentialLR(LRScheduler):
         self.gamma = gamma
         super().__init__(optimizer)
 
-    def lr(self, epoch: int) -> float:
-        return self.base_lr * self.gamma**epoch
+    def lr(self, epoch: int, base_lr: float) -> float:
+        return base_lr * self.gamma**epoch
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -92,9 +95,9 @@ class CosineAnnealingLR(LRScheduler):
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer)
 
-    def lr(self, epoch: int) -> float:
+    def lr(self, epoch: int, base_lr: float) -> float:
         fall = (1 + math.cos(math.pi * epoch / self.T_max)) / 2
-        return self.eta_min + (self.base_lr - self.eta_min) * fall
+        return self.eta_min + (base_lr - self.eta_min) * fall
 
 
 class LinearLR(LRScheduler):
@@ -109,9 +112,9 @@ class LinearLR(LRScheduler):
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer)
 
-    def lr(self, epoch: int) -> float:
+    def lr(self, epoch: int, base_lr: float) -> float:
         done = min(epoch, self.total_iters) / self.total_iters
-        return self.base_lr * (self.start_factor + (self.end_factor - self.start_factor) * done)
+        return base_lr * (self.start_factor + (self.end_factor - self.start_factor) * done)
 
 
 class SequentialLR(LRScheduler):
@@ -128,10 +131,10 @@ class SequentialLR(LRScheduler):
         self.schedulers, self.milestones = list(schedulers), list(milestones)
         super().__init__(optimizer)
 
-    def lr(self, epoch: int) -> float:
+    def lr(self, epoch: int, base_lr: float) -> float:
         current = sum(epoch >= milestone for milestone in self.milestones)
         started = self.milestones[current - 1] if current else 0
-        return self.schedulers[current].lr(epoch - started)
+        return self.schedulers[current].lr(epoch - started, base_lr)
 
 
 class ReduceLROnPlateau:
@@ -174,7 +177,8 @@ class ReduceLROnPlateau:
             self.cooling -= 1
             self.bad_epochs = 0
         if self.bad_epochs > self.patience:
-            self.optimizer.lr = max(self.optimizer.lr * self.factor, self.min_lr)
+            for group in self.optimizer.param_groups:
+                group.lr = max(group.lr * self.factor, self.min_lr)
             self.cooling, self.bad_epochs = self.cooldown, 0
 
     def _improves(self, figure: float) -> bool:

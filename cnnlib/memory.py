@@ -49,6 +49,7 @@ def predict(model: Module, input_shape: cost.Shape, batch_size: int, optimizer: 
     """Return the memory of a step on `batch_size` inputs of (C, H, W), from shapes alone."""
     size = model.parameters()[0].data.dtype.itemsize
     weights = sum(prod(parameter.shape) for parameter in model.parameters()) * size
+    trained = sum(prod(parameter.shape) for parameter in model.parameters() if parameter.requires_grad) * size
     by_kind = Counter[str]()
     for row in cost.table(model, input_shape):
         by_kind[row.kind] += row.activations * batch_size * size
@@ -59,8 +60,8 @@ def predict(model: Module, input_shape: cost.Shape, batch_size: int, optimizer: 
         remembered.remove("grad_avg")
     return Memory(
         parameters=weights,
-        gradients=weights,
-        optimizer=weights * len(remembered),
+        gradients=trained,
+        optimizer=trained * len(remembered),
         input=prod(input_shape) * batch_size * size,
         activations=sum(by_kind.values()),
         by_kind=by_kind,

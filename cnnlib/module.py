@@ -23,40 +23,43 @@ class Given(Enum):
     WRITTEN_OVER = "may be written over"
 
 
-_FREEZE = (
-    "requires_grad means nothing here: a parameter stays as it is when it is left out of those that the optimizer is "
-    "given, as in optim.SGD([p for p in model.parameters() if p is not frozen], ...)"
-)
-
-
 class Parameter:
     """An array that training changes, and the gradient of the loss with respect to it.
 
     `data` is the array; `grad` is an array of its shape, or None before the first backward pass. `on_gradient`, if
     there is one, is called with the parameter whenever a gradient has been added.
-
-    To freeze a parameter leave it out of those that the optimizer is given.
     """
 
-    __slots__ = ("data", "grad", "on_gradient")
+    __slots__ = ("_requires_grad", "data", "grad", "on_gradient")
 
-    def __init__(self, data: Array) -> None:
+    def __init__(self, data: Array, requires_grad: bool = True) -> None:
         self.data = data
         self.grad: Array | None = None
         self.on_gradient: Callable[[Parameter], None] | None = None
+        self.requires_grad = requires_grad
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether it is trained. A frozen parameter has no gradient, so that no optimizer moves it."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        if not isinstance(requires_grad, bool):
+            raise TypeError(f"requires_grad is True, or False for a frozen parameter, not {requires_grad!r}")
+        self._requires_grad = requires_grad
+        if not requires_grad:
+            self.grad = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of `data`."""
         return tuple(self.data.shape)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "requires_grad":
-            raise AttributeError(_FREEZE)
-        super().__setattr__(name, value)
-
     def accumulate(self, grad: Array) -> None:
-        """Add `grad` to what is there: a parameter used twice gets the sum of both gradients."""
+        """Add `grad` to what is there: a parameter used twice gets the sum of both gradients, a frozen one none."""
+        if not self._requires_grad:
+            return
         self.grad = grad if self.grad is None else self.grad + grad
         if self.on_gradient is not None:
             self.on_gradient(self)
@@ -70,12 +73,14 @@ class Module(metaclass=Settled):
 
     `y = module(x)` runs it forward, `dx = module.backward(dy)` backward, which adds to each parameter's `grad`. A
     module is born with NumPy parameters, in training mode. Its parts are the modules among its attributes, and those in
-    lists, tuples and dictionaries of them.
+    lists, tuples and dictionaries of them. Within `evaluating()` nothing is kept for a backward pass.
     """
 
     open: ClassVar[bool] = True
     """Whether attributes may be added after construction. Layers and containers have theirs from the beginning."""
     training: bool = True
+    _keeps: bool = True
+    """Whether a forward pass keeps what the backward pass needs."""
     buffers: ClassVar[tuple[str, ...]] = ()
     """Names of attributes that are saved with the parameters but not trained, such as running statistics."""
     running: ClassVar[tuple[str, ...]] = ()
@@ -86,7 +91,7 @@ class Module(metaclass=Settled):
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in vars(self):
             if name == "requires_grad":
-                raise AttributeError(_FREEZE)
+                raise AttributeError("a module is frozen by a method: call requires_grad_(False)")
             if not self.open:
                 check_attribute(self, name)
         super().__setattr__(name, value)
@@ -108,6 +113,13 @@ class Module(metaclass=Settled):
         for name, value in self._held():
             if isinstance(value, Module):
                 yield name, value
+
+    def output_layers(self) -> list[str]:
+        """Return the names of the layers that give the outputs, as "classifier.6": the last that has parameters."""
+        for name, part in reversed(list(self.children())):
+            if part.parameters():
+                return [f"{name}.{head}".rstrip(".") for head in part.output_layers()]
+        return [""] if self.parameters() else []
 
     def walk(self, x: Any, visitor: "Visitor") -> Any:
         """Lead a visitor through the parts in forward order, `x` with him; return what he has at the output.
@@ -155,6 +167,19 @@ class Module(metaclass=Settled):
         """Return all parameters in forward order, weight before bias; one that two layers share is listed once."""
         return list({id(parameter): parameter for _, parameter in self.named_parameters()}.values())
 
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Freeze all parameters within with False: they get no gradients, and stay as they are. True thaws them.
+
+        Running statistics go on; `eval` keeps them.
+        """
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def is_frozen(self) -> bool:
+        """Whether no parameter within is trained, so that a backward pass is only for what comes before."""
+        return not any(parameter.requires_grad for _, parameter in self.named_parameters())
+
     def zero_grad(self) -> None:
         """Forget the gradients: the next backward pass starts from nothing."""
         for parameter in self.parameters():
@@ -166,26 +191,36 @@ class Module(metaclass=Settled):
             if hasattr(module, "rng"):
                 module.rng = np.random.default_rng([*seed, place])
 
+    def forget(self) -> None:
+        """Drop what the last forward pass has kept: no backward pass will come."""
+        for _, child in self.children():
+            child.forget()
+
     def train(self, mode: bool = True) -> Self:
-        """Switch to training: forward passes keep what the backward pass needs."""
+        """Switch to training: Dropout draws, and batch normalisation takes the batch's own statistics."""
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Switch to evaluation: nothing is kept, and there is no backward pass."""
+        """Switch to evaluation: Dropout is off, and batch normalisation keeps to its running statistics.
+
+        A backward pass follows here too: a part can be in evaluation within a network that trains.
+        """
         return self.train(False)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Within, every part is in evaluation mode; afterwards in that which it had."""
-        modes = [(module, module.training) for module in self.modules()]
+        """Within, every part is in evaluation mode and keeps nothing; afterwards all is as it was."""
+        modes = [(module, module.training, module._keeps) for module in self.modules()]
         self.eval()
+        for module, _, _ in modes:
+            module._keeps = False
         try:
             yield
         finally:
-            for module, training in modes:
-                module.training = training
+            for module, training, keeps in modes:
+                module.training, module._keeps = training, keeps
 
     def state_dict(self, copy: bool = False) -> dict[str, Array]:
         """Return name -> array for all parameters and buffers.
@@ -364,20 +399,24 @@ class Layer(Module):
 
     def __call__(self, x: Array) -> Array:
         y, cache = self.forward(x)
-        self._cache = cache if self.training else None
+        self._cache = cache if self._keeps else None
         return y
 
     def backward(self, dy: Array, need_input_grad: bool = True) -> Array | None:
         if self._cache is None:
             raise RuntimeError(
-                f"{type(self).__name__}.backward needs a forward pass in training mode before it, and one for each "
-                "backward: call model.train(), then model(x), then model.backward(dy)"
+                f"{type(self).__name__}.backward needs a forward pass before it, one for each backward, and not within "
+                "evaluating(): call model(x), then model.backward(dy)"
             )
         cache, self._cache = self._cache, None  # freed as soon as it is used
+        if not need_input_grad and self.is_frozen():
+            return None
         return self.gradients(dy, cache, need_input_grad)
 
+    def forget(self) -> None:
+        self._cache = None
+
     def __repr__(self) -> str:
-        settings = {k: v for k, v in vars(self).items() if isinstance(v, (bool, int, float, tuple, str))}
-        for name in ("training", "_made"):
-            settings.pop(name, None)
+        public = {name: value for name, value in vars(self).items() if name != "training" and not name.startswith("_")}
+        settings = {k: v for k, v in public.items() if isinstance(v, (bool, int, float, tuple, str))}
         return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in settings.items())})"

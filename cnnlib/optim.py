@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
-from cnnlib.arrays import Array, as_on, namespace
-from cnnlib.module import Parameter
+import numpy as np
+
+from cnnlib.arrays import Array, as_on, move, namespace
+from cnnlib.module import Module, Parameter
 from cnnlib.operation import operation
-from cnnlib.settled import Settled, check_attribute
+from cnnlib.settled import Settled, check_attribute, nearest
 
 
 class Move(NamedTuple):
@@ -17,6 +20,32 @@ class Move(NamedTuple):
     w: Array
     g: Array
     state: dict[str, Array]
+
+
+class ParamGroup(metaclass=Settled):
+    """Parameters that move with a rate and a weight decay of their own."""
+
+    initial_lr: float | None = None
+    """The rate that schedules count from: `lr` when the first of them was made."""
+
+    def __init__(self, params: Sequence[Parameter], lr: float, weight_decay: float) -> None:
+        self.params, self.lr, self.weight_decay = list(params), lr, weight_decay
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check_attribute(self, name)
+        super().__setattr__(name, value)
+
+
+def param_groups_weight_decay(model: Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return two groups for an optimizer: `weight_decay` is for weights, not for biases and batch normalisation.
+
+    Which those are is seen by the parameters' rank: vectors don't decay. The name, the rule and the order, without
+    decay first, are those of timm.
+    """
+    vectors = [parameter for parameter in model.parameters() if len(parameter.shape) <= 1]
+    others = [parameter for parameter in model.parameters() if len(parameter.shape) > 1]
+    groups = [{"params": vectors, "weight_decay": 0.0}, {"params": others, "weight_decay": weight_decay}]
+    return [group for group in groups if group["params"]]
 
 
 @operation
@@ -28,10 +57,13 @@ def multiplied_out(gradient: Array) -> Array:
 class Optimizer(metaclass=Settled):
     """What all rules share: the parameters, the learning rate, weight decay, and what is remembered of each parameter.
 
+    `parameters` may be groups, as in torch: [{"params": model["fc"].parameters(), "lr": 0.1}, {"params": ...}]; a group
+    can have its own `lr` and `weight_decay`, and has the optimizer's otherwise. `param_groups` holds them.
+
     Raises
     ------
     TypeError
-        If something else than parameters is given.
+        If something else than parameters, or than groups of them, is given.
     ValueError
         If there are no parameters, one is given twice, or the learning rate or weight decay is no number, negative,
         infinite or NaN.
@@ -39,32 +71,88 @@ class Optimizer(metaclass=Settled):
 
     slots: ClassVar[tuple[str, ...]] = ()
     """Names of the arrays that can be remembered for each parameter."""
-    initial_lr: float | None = None
-    """The rate that schedules count from: `lr` when the first of them was made."""
+    own_settings: ClassVar[tuple[str, ...]] = ("lr", "weight_decay")
+    """What a group can have of its own."""
 
-    def __init__(self, parameters: Iterable[Parameter], lr: float, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, parameters: Iterable[Parameter] | Iterable[Mapping[str, Any]], lr: float, weight_decay: float = 0.0
+    ) -> None:
         if not isinstance(parameters, Iterable):
             raise TypeError(
                 f"an optimizer needs a list of parameters, not {type(parameters).__name__}: give it model.parameters()"
             )
-        self.parameters = list(parameters)
-        if not self.parameters:
+        check_at_least_zero("lr", lr)
+        check_at_least_zero("weight_decay", weight_decay)
+        given: list[Any] = list(parameters)
+        if not given:
             raise ValueError("an optimizer needs parameters, but the list is empty")
-        if others := [p for p in self.parameters if not isinstance(p, Parameter)]:
+        if not isinstance(given[0], Mapping):
+            given = [{"params": given}]
+        self.param_groups = [self._group(k, group, lr, weight_decay) for k, group in enumerate(given)]
+        self._moved = self.param_groups[0]
+        self.parameters = [parameter for group in self.param_groups for parameter in group.params]
+        places = [(k, id(p)) for k, group in enumerate(self.param_groups) for p in group.params]
+        first: dict[int, int] = {}
+        for (k, one), parameter in zip(places, self.parameters, strict=True):
+            if one in first:
+                raise ValueError(
+                    "a parameter may be listed once only, since it would be moved twice in one step, but "
+                    f"{parameter!r} is in group {first[one]} and {'again' if first[one] == k else f'in group {k}'}. "
+                    "Leave it out of one place"
+                )
+            first[one] = k
+        self.state: list[dict[str, Array]] = [{} for _ in self.parameters]
+
+    def _group(self, number: int, given: Any, lr: float, weight_decay: float) -> ParamGroup:
+        if not isinstance(given, Mapping):
+            raise TypeError(f"groups are mappings, as {{'params': [...], 'lr': 0.1}}, but one is {given!r}")
+        known = ("params", *self.own_settings)
+        if wrong := [name for name in given if name not in known]:
+            raise ValueError(
+                f"group {number} has {wrong[0]!r}, but a group of {type(self).__name__} has {', '.join(known)}"
+                f"{nearest(str(wrong[0]), known)}"
+            )
+        params = given.get("params", ())
+        params = [params] if isinstance(params, Parameter) else list(params)
+        if not params:
+            raise ValueError(f"group {number} has no parameters: give it some as 'params'")
+        if others := [p for p in params if not isinstance(p, Parameter)]:
             raise TypeError(
                 f"an optimizer moves parameters, not {type(others[0]).__name__}: give it model.parameters()"
             )
-        if len({id(p) for p in self.parameters}) != len(self.parameters):
-            raise ValueError("a parameter may be listed once only: it would be moved twice in one step")
-        check_at_least_zero("lr", lr)
-        check_at_least_zero("weight_decay", weight_decay)
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.state: list[dict[str, Array]] = [{} for _ in self.parameters]
+        group = ParamGroup(params, given.get("lr", lr), given.get("weight_decay", weight_decay))
+        for name in self.own_settings:
+            check_at_least_zero(f"{name} of group {number}", getattr(group, name))
+        return group
 
     def __setattr__(self, name: str, value: Any) -> None:
         check_attribute(self, name)
         super().__setattr__(name, value)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate, of the first group where there are several. Of one group it can be set."""
+        return self._moved.lr
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        self._only_group("lr").lr = lr
+
+    @property
+    def weight_decay(self) -> float:
+        """The weight decay, of the first group where there are several. Of one group it can be set."""
+        return self._moved.weight_decay
+
+    @weight_decay.setter
+    def weight_decay(self, weight_decay: float) -> None:
+        self._only_group("weight_decay").weight_decay = weight_decay
+
+    def _only_group(self, name: str) -> ParamGroup:
+        if len(self.param_groups) > 1:
+            raise AttributeError(
+                f"there are {len(self.param_groups)} groups, each with its own {name}: set param_groups[0].{name}, ..."
+            )
+        return self.param_groups[0]
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -77,13 +165,19 @@ class Optimizer(metaclass=Settled):
     def step(self) -> None:
         """Move every parameter that has a gradient, once."""
         self._follow()
-        moves = [
-            Move(parameter.data, parameter.grad, state)
-            for parameter, state in zip(self.parameters, self.state, strict=True)
-            if parameter.grad is not None
-        ]
-        if moves:
-            self.update_all(moves[0].w, moves)
+        states = iter(self.state)
+        try:
+            for group in self.param_groups:
+                self._moved = group  # whose lr and weight_decay the rule sees
+                moves = [
+                    Move(parameter.data, parameter.grad, state)
+                    for parameter, state in zip(group.params, islice(states, len(group.params)), strict=True)
+                    if parameter.grad is not None
+                ]
+                if moves:
+                    self.update_all(moves[0].w, moves)
+        finally:
+            self._moved = self.param_groups[0]
 
     def _follow(self) -> None:
         """Bring what is remembered to where the parameters are: they may have been moved since."""
@@ -118,6 +212,9 @@ class Optimizer(metaclass=Settled):
             for slot in self.needs
         }
         state |= {f"{slot}.{k}": array for k, own in enumerate(self.state) for slot, array in own.items()}
+        if len(self.param_groups) > 1:
+            like = self.parameters[0].data
+            state[_SIZES] = namespace(like).asarray([len(group.params) for group in self.param_groups])
         return {name: as_on(array, array) for name, array in state.items()} if copy else state
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
@@ -138,7 +235,13 @@ class Optimizer(metaclass=Settled):
         loaded: list[dict[str, Array]] = [{} for _ in self.parameters]
         wrong: list[str] = []
         empty: set[str] = set()
+        sizes, there = [len(group.params) for group in self.param_groups], state.get(_SIZES)
+        in_state = [len(self.parameters)] if there is None else [int(size) for size in move(there, "numpy")]
+        if in_state != sizes and (there is not None or state):
+            wrong.append(f"groups of {_and(in_state)} parameters in the state, of {_and(sizes)} here")
         for name, array in state.items():
+            if name == _SIZES:
+                continue
             slot, _, number = str(name).rpartition(".")
             if slot not in self.slots or not number.isdecimal() or int(number) >= len(self.parameters):
                 wrong.append(f"unexpected: {name}")
@@ -161,6 +264,55 @@ class Optimizer(metaclass=Settled):
         if wrong:
             raise ValueError(f"the state does not fit this {type(self).__name__}:\n  " + "\n  ".join(wrong))
         self.state = loaded
+
+
+_SIZES = "param_groups"
+"""The entry of a state that says how many parameters each group has, where there are several."""
+
+
+def _and(sizes: Sequence[int]) -> str:
+    return " and ".join(map(str, sizes))
+
+
+def clip_grad_norm_(
+    parameters: Iterable[Parameter] | Parameter,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> float:
+    r"""Scale the gradients so that the norm of all of them together is at most `max_norm`; return what it was.
+
+    .. math:: g \leftarrow g \cdot \min\left(1, \frac{\text{max\_norm}}{\lVert g \rVert + 10^{-6}}\right)
+
+    Raises ValueError for a norm to clip at that is negative or NaN, or a `norm_type` that isn't positive;
+    RuntimeError if `error_if_nonfinite` and the norm is NaN or infinite. Source: Pascanu et al. 2013, algorithm 1, as
+    torch.nn.utils.clip_grad_norm_.
+    """
+    check_max_norm(max_norm)
+    if not (isinstance(norm_type, Real) and float(norm_type) > 0):
+        raise ValueError(f"norm_type is the p of a norm, above 0, or infinity for the largest value, not {norm_type!r}")
+    given = [parameters] if isinstance(parameters, Parameter) else list(parameters)
+    clipped = [parameter for parameter in given if parameter.grad is not None]
+    norms = np.array([_norm(multiplied_out(parameter.grad), norm_type) for parameter in clipped])
+    total = float(np.linalg.vector_norm(norms, ord=norm_type)) if clipped else 0.0
+    if error_if_nonfinite and not math.isfinite(total):
+        raise RuntimeError(f"the gradients' norm is {total}: they hold NaN or infinite values, or overflow")
+    factor = min(max_norm / (total + 1e-6), 1.0)
+    if factor != 1:
+        for parameter in clipped:
+            parameter.grad = multiplied_out(parameter.grad) * factor
+    return total
+
+
+def _norm(array: Array, norm_type: float) -> float:
+    xp = namespace(array)
+    return float(xp.linalg.vector_norm(array, ord=norm_type))
+
+
+def check_max_norm(max_norm: Any) -> None:
+    """Raise ValueError unless `max_norm` is a number of at least 0, or infinity."""
+    if not (isinstance(max_norm, Real) and float(max_norm) >= 0):
+        raise ValueError(f"max_norm, to which gradients are clipped, must be a number of at least 0, not {max_norm!r}")
 
 
 class SGD(Optimizer):
@@ -260,12 +412,14 @@ class Nesterov(Optimizer):
     """
 
     slots = ("velocity",)
+    own_settings = ("lr",)
 
     def __init__(self, parameters: Iterable[Parameter], lr: float = 1e-2, momentum: float = 0.9) -> None:
         super().__init__(parameters, lr)
         check_at_least_zero("momentum", momentum)
         self.momentum = momentum
         self._ahead = False
+        self._away: list[tuple[Parameter, Array]] = []
 
     def look_ahead(self) -> None:
         if self._ahead:
@@ -273,19 +427,22 @@ class Nesterov(Optimizer):
         self._ahead = True
         self._follow()
         for parameter, state in zip(self.parameters, self.state, strict=True):
-            v = state.get("velocity")
-            if v is not None:
-                parameter.data += self.momentum * v
+            if parameter.requires_grad and "velocity" in state:
+                parameter.data += self.momentum * state["velocity"]
+                self._away.append((parameter, state["velocity"]))
 
     def step(self) -> None:
         if not self._ahead:
             raise RuntimeError("Nesterov's gradient is taken ahead: call look_ahead() before the forward pass")
-        self._ahead = False
+        for parameter, v in self._away:
+            if parameter.grad is None:  # it is not moved, so it comes back
+                parameter.data -= self.momentum * v
+        self._ahead, self._away = False, []
         super().step()
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         super().load_state_dict(state)
-        self._ahead = False  # a state is that of parameters that aren't
+        self._ahead, self._away = False, []  # a state is that of parameters that aren't
 
     def update(self, w: Array, g: Array, state: dict[str, Array]) -> None:
         v = state.get("velocity")

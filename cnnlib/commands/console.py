@@ -86,7 +86,7 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     if unknown := sorted(given.keys() - known):
         raise ValueError(f"{path}: {context.command.name} has no option {', '.join(unknown)}")
     for name, value in given.items():
-        if isinstance(value, dict) or (isinstance(value, list) and name != "milestones"):
+        if isinstance(value, dict) or (isinstance(value, list) and name not in ("milestones", "freeze")):
             raise ValueError(f"{path}: {name} must be one value, not {value!r}")
         given[name] = ",".join(map(str, value)) if isinstance(value, list) else value
     context.default_map = {**(context.default_map or {}), **given}

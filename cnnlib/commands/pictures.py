@@ -105,7 +105,8 @@ def read_picture(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
 
 def guesses(network: Module, image: np.ndarray, where: str, classes: Sequence[str]) -> list[Guess]:
     """Return the first guesses for an image (C, H, W), best first."""
-    logits = move(network(move(image[None], where)), "numpy")[0].astype(np.float64)
+    with network.evaluating():
+        logits = move(network(move(image[None], where)), "numpy")[0].astype(np.float64)
     shares = np.exp(logits - logits.max())
     shares /= shares.sum()
     best = np.argsort(-shares, kind="stable")[:GUESSES]

@@ -35,5 +35,5 @@ def predict(
         size = NETWORKS[settings["network"]].shapes
         classes, read = CLASSES[data], reader(data, size)
         shape = (3, size, size) if data is Data.shapes else (1, 32, 32)
-    model = trained(checkpoint, settings, shape).to(where).eval()
+    model = trained(checkpoint, settings, shape).to(where)
     answer(pictures, read, model, where, classes, as_json)

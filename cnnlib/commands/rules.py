@@ -129,9 +129,7 @@ def make_scheduler(
         return ReduceLROnPlateau(optimizer, factor=settings["gamma"], patience=settings["patience"])
     if not warmup:
         return _after_warmup(optimizer, settings, epochs, 0)
-    lr = optimizer.lr
     ramp = lr_scheduler.LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup)
-    optimizer.lr = lr
     rest = _after_warmup(optimizer, settings, epochs, warmup)
     return lr_scheduler.SequentialLR(optimizer, [ramp, rest], [warmup])
 

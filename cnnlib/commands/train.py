@@ -14,6 +14,8 @@ from rich.table import Table
 from cnnlib import training
 from cnnlib.commands.console import Device, Engine, console, place, progress_bar, read_config, show
 from cnnlib.commands.data import Data, Loaded, count, in_memory, photographs
+from cnnlib.commands.finetune import freeze as stay
+from cnnlib.commands.finetune import start_from
 from cnnlib.commands.networks import NETWORKS, Network, build
 from cnnlib.commands.rules import Rule, Schedule, make_optimizer, make_scheduler, rule_settings, schedule_settings
 from cnnlib.data import View
@@ -37,6 +39,7 @@ class Arithmetic(StrEnum):
 
 
 DATA, LEARNING, PHOTOGRAPHS, FILES = "Data", "Learning", "Photographs (--data folder)", "Files"
+TUNING = "Fine-tuning"
 RECIPE = "(default: the network's recipe for the data)"
 
 
@@ -123,6 +126,21 @@ def train(
         int, typer.Option(min=0, help="leave out up to so many corrupt files", rich_help_panel=PHOTOGRAPHS)
     ] = 0,
     workers: Annotated[int, typer.Option(min=1, help="threads that decode", rich_help_panel=PHOTOGRAPHS)] = 2,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="weight file to start from, but for a head of other classes", rich_help_panel=TUNING),
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(
+            help="parts whose names begin so stay as they are, as features or conv1,conv2: no Dropout, and batch "
+            "normalisation keeps its statistics",
+            rich_help_panel=TUNING,
+        ),
+    ] = None,
+    head_only: Annotated[
+        bool, typer.Option("--head-only", help="all but the head stays as it is", rich_help_panel=TUNING)
+    ] = False,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -174,7 +192,15 @@ def train(
             reading={"workers": workers, "skip_corrupt": skip_corrupt},
             progress=console.print if first else lambda line: None,
         )
-        model = build(network, loaded.shape, loaded.classes, aux=aux, width=width, seed=seed).to(where)
+        model = build(network, loaded.shape, loaded.classes, aux=aux, width=width, seed=seed)
+        tuned = {name: value for name, value in (("init", init and str(init)), ("freeze", freeze)) if value is not None}
+        if init is not None and not resume:
+            start_from(model, init, console.print if first else lambda line: None)
+        if freeze is not None or head_only:
+            frozen = stay(model, [] if freeze is None else freeze.split(","), head_only)
+            if first:
+                console.print(f"{len(frozen)} of {len(model.parameters())} parameters stay as they are")
+        model.to(where)
         rule_of_steps = make_optimizer(model.parameters(), rule)
         settings = {
             "network": str(network),
@@ -190,6 +216,8 @@ def train(
             **rule,
             **rate,
             **loaded.settings,
+            **tuned,
+            **({"head_only": True} if head_only else {}),
         }
         logs: list[CSVLog | TensorBoardLog] = [CSVLog(log)] if log and first else []
         logs += [TensorBoardLog(tensorboard)] if tensorboard and first else []

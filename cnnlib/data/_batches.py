@@ -44,28 +44,33 @@ def batches(
     rng: np.random.Generator | None = None,
     augment: Augmentation | None = None,
     *,
+    drop_last: bool = False,
     start: int = 0,
     part: tuple[int, int] = (0, 1),
 ) -> Iterator[Dataset]:
     """Yield the data set in batches, in an order drawn by `rng`, or in its own order without one.
 
-    The last batch may be smaller. `augment` changes each batch of images, drawing from `rng`; a `Stream` augments its
-    images itself, each by a generator of its own, whenever `rng` is given. `start` leaves out so many batches, and the
-    ones after them are as if they had been made. `part` (k, n) gives the k-th of n parts of each batch, which may be
-    empty.
+    The last batch may be smaller, or is left out then with `drop_last`. `augment` changes each batch of images, drawing
+    from `rng`; a `Stream` augments its images itself, each by a generator of its own, whenever `rng` is given. `start`
+    leaves out so many batches, and the ones after them are as if they had been made. `part` (k, n) gives the k-th of n
+    parts of each batch, which may be empty.
 
-    Raises ValueError for a batch size below 1, an empty data set, images and labels of different number, or an
-    augmentation without `rng`.
+    Raises ValueError for a batch size below 1, or beyond the number of images with `drop_last`, an empty data set,
+    images and labels of different number, or an augmentation without `rng`.
     """
     count = len(dataset.labels)
     if isinstance(dataset, Dataset) and len(dataset.images) != count:
         raise ValueError(f"each image has one label, but there are {len(dataset.images)} images and {count} labels")
     if batch_size < 1 or count == 0:
         raise ValueError(f"cannot make batches of {batch_size} from {count} images")
+    if drop_last and count < batch_size:
+        raise ValueError(f"drop_last leaves nothing of {count} images in batches of {batch_size}")
     if augment is not None and (rng is None or not isinstance(dataset, Dataset)):
         raise ValueError("an augmentation of a batch draws at random: give rng too, and images in memory")
     order = np.arange(count) if rng is None else rng.permutation(count)
     chosen = [order[first : first + batch_size] for first in range(0, count, batch_size)]
+    if drop_last and len(chosen[-1]) < batch_size:
+        chosen.pop()
     rank, size = part
     if not isinstance(dataset, Dataset):
         rngs = None

@@ -124,7 +124,9 @@ def conv2d(
 
 
 @operation
-def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
+def conv2d_backward(
+    dy: Array, cache: Conv2dCache, need_dx: bool = True, need_dweight: bool = True
+) -> tuple[Array | None, Array | None, Array | None]:
     r"""Return the gradients of a loss L with respect to x, weight and bias.
 
     A weight is used at every location, so its gradient is the sum of what each location asks for; a pixel is seen by
@@ -140,6 +142,7 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tupl
     dy : (N, O, oh, ow), written :math:`\delta` above; it is not changed
     cache : from `conv2d`
     need_dx : False leaves dx out (None), as a network's first layer may
+    need_dweight : False leaves dweight out (None), as a frozen layer does
 
     Returns
     -------
@@ -158,12 +161,13 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tupl
     dw_g, dx_g = xp.zeros_like(w_g[0, ...]), xp.zeros_like(x_g)
     for i, j, rows, columns in window.taps():
         seen = xp.reshape(x_g[..., rows, columns], (N, G, C_g, oh * ow))
-        dw_g[..., i, j] = xp.sum(dy_g @ xp.matrix_transpose(seen), axis=0)
+        if need_dweight:
+            dw_g[..., i, j] = xp.sum(dy_g @ xp.matrix_transpose(seen), axis=0)
         if need_dx:
             asked = xp.matrix_transpose(w_g[..., i, j]) @ dy_g
             dx_g[..., rows, columns] += xp.reshape(asked, (N, G, C_g, oh, ow))
 
-    dweight = xp.reshape(dw_g, weight.shape)
+    dweight = xp.reshape(dw_g, weight.shape) if need_dweight else None
     dbias = xp.sum(dy, axis=(0, 2, 3)) if has_bias else None
     if not need_dx:
         return None, dweight, dbias
@@ -303,11 +307,11 @@ def sparse_conv2d(
 
 @operation
 def sparse_conv2d_backward(
-    dy: Array, cache: SparseConv2dCache, need_dx: bool = True
-) -> tuple[Array | None, Array, Array | None]:
+    dy: Array, cache: SparseConv2dCache, need_dx: bool = True, need_dweight: bool = True
+) -> tuple[Array | None, Array | None, Array | None]:
     """Return dx, dweight and dbias: of the dense gradient, only what belongs to a connection."""
-    dx, dense, dbias = conv2d_backward(dy, cache.dense, need_dx)
-    xp = namespace(dense)
+    dx, dense, dbias = conv2d_backward(dy, cache.dense, need_dx, need_dweight)
+    xp = namespace(dy)
     if need_dx and not all_finite(dx):
         x, weight = cache.dense.x, xp.stack([cache.dense.weight[o, c, ...] for o, c in cache.links], axis=0)
         dx = xp.zeros_like(x)
@@ -316,7 +320,8 @@ def sparse_conv2d_backward(
             asked, _, _ = conv2d_backward(dy[:, o : o + 1, ...], of_one)
             for k, c in enumerate([c for filter, c in cache.links if filter == o]):
                 dx[:, c, ...] += asked[:, k, ...]
-    return dx, xp.stack([dense[o, c, ...] for o, c in cache.links], axis=0), dbias
+    dweight = None if dense is None else xp.stack([dense[o, c, ...] for o, c in cache.links], axis=0)
+    return dx, dweight, dbias
 
 
 def _of_filter(

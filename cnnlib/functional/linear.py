@@ -43,8 +43,10 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, L
 
 
 @operation
-def linear_backward(dy: Array, cache: LinearCache, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
-    r"""Return dx, dweight and dbias, shaped as x, weight and bias (None where there was none, or dx is not needed).
+def linear_backward(
+    dy: Array, cache: LinearCache, need_dx: bool = True, need_dweight: bool = True
+) -> tuple[Array | None, Array | None, Array | None]:
+    r"""Return dx, dweight and dbias, shaped as x, weight and bias (None where there was none, or it is not needed).
 
     .. math::
         \frac{\partial L}{\partial x} = \delta W, \qquad \frac{\partial L}{\partial W} = \delta^\top x, \qquad
@@ -56,7 +58,8 @@ def linear_backward(dy: Array, cache: LinearCache, need_dx: bool = True) -> tupl
     check_gradient(dy, (x.shape[0], weight.shape[0]), x)
     xp = namespace(dy)
     dx = dy @ weight if need_dx else None
-    return dx, dy.T @ x, (xp.sum(dy, axis=0) if has_bias else None)
+    dweight = dy.T @ x if need_dweight else None
+    return dx, dweight, (xp.sum(dy, axis=0) if has_bias else None)
 
 
 def check_linear(x: Array, weight: Array, bias: Array | None) -> None:

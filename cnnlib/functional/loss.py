@@ -60,45 +60,89 @@ class CrossEntropyCache(NamedTuple):
     """What the backward pass needs."""
 
     log_probabilities: Array
-    chosen: Array
+    wanted: Array
+    divisor: float | None
 
 
 @operation
-def cross_entropy(logits: Array, labels: Array) -> tuple[Array, CrossEntropyCache]:
+def cross_entropy(
+    logits: Array,
+    labels: Array,
+    weight: Array | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> tuple[Array, CrossEntropyCache]:
     r"""Return the mean negative log-probability of the right classes, and a cache.
 
     .. math:: L = -\frac{1}{N} \sum_n \log \frac{e^{z_{n,t_n}}}{\sum_k e^{z_{n,k}}}
 
+    In general each row wants a distribution over the classes, q, which label smoothing :math:`\epsilon` mixes with the
+    uniform one; each class has a weight, and the mean is divided by the weights of the right classes:
+
+    .. math::
+        L_n = -\sum_k w_k q_{n,k} \log \frac{e^{z_{n,k}}}{\sum_j e^{z_{n,j}}}, \qquad
+        q_{n,k} = (1 - \epsilon) [k = t_n] + \frac{\epsilon}{K}, \qquad L = \frac{\sum_n L_n}{\sum_n w_{t_n}}
+
     Parameters
     ----------
     logits : (N, K), written z above
-    labels : (N,) integers from 0 to K-1, written t above
+    labels : (N,) integers from 0 to K-1, written t above; or soft ones, (N, K) probabilities of the logits' dtype, in
+        the place of [k = t_n], where the mean is over N
+    weight : (K,), written w; 1 without it
+    ignore_index : rows with this label count for nothing
+    reduction : "mean", "sum", or "none" for the L_n
 
     Returns
     -------
-    loss : a scalar array, in nats
+    loss : a scalar array, in nats; (N,) without a reduction
     cache : for `cross_entropy_backward`
 
     Raises
     ------
     TypeError
-        If labels are not integers, or from another library than the logits.
+        If labels are neither integers nor of the logits' dtype, or from another library than the logits.
     ValueError
-        If there isn't one label for each row, or a label is no class.
+        If there isn't one label for each row, a label is no class, nothing counts in a mean, there isn't one weight for
+        each class, or `label_smoothing` is outside 0 <= eps < 1.
 
-    Source: torch.nn.functional.cross_entropy with its defaults.
+    Source: torch.nn.functional.cross_entropy; label smoothing: Szegedy et al. 2016, section 7.
     """
-    check_arrays(logits=logits)
+    check_arrays(logits=logits, weight=weight)
     xp = namespace(logits)
     check_rank("logits", logits, "NK")
-    _check_labels(xp, logits, labels)
+    soft = library(labels) == library(logits) and len(labels.shape) == 2 and xp.isdtype(labels.dtype, "real floating")
+    check_cross_entropy(logits.shape[1], weight, reduction, label_smoothing)
     log_probabilities, _ = log_softmax(logits, dim=1)
-    labels = xp.astype(labels, xp.int64)  # a byte could not number the classes beyond 255
-    classes = xp.arange(logits.shape[1], dtype=labels.dtype, device=logits.device)
-    chosen = xp.expand_dims(labels, axis=1) == classes  # (N, K)
-    # not a product: a wrong class of probability 0 would make it 0 * -inf
-    loss = -xp.sum(xp.where(chosen, log_probabilities, xp.zeros_like(log_probabilities))) / logits.shape[0]
-    return loss, CrossEntropyCache(log_probabilities, xp.astype(chosen, logits.dtype))
+    if soft:
+        _check_soft_labels(logits, labels, ignore_index)
+        wanted, divisor = labels, float(logits.shape[0])
+    else:
+        counted = _check_labels(xp, logits, labels, ignore_index)
+        labels = xp.astype(labels, xp.int64)  # a byte could not number the classes beyond 255
+        classes = xp.arange(logits.shape[1], dtype=labels.dtype, device=logits.device)
+        chosen = xp.expand_dims(labels, axis=1) == classes  # (N, K)
+        if 0 <= ignore_index < logits.shape[1]:
+            chosen = chosen & (classes != ignore_index)
+        wanted = xp.astype(chosen, logits.dtype)
+        divisor = float(counted if weight is None else xp.sum(wanted * weight))
+    if label_smoothing:
+        wanted = (1 - label_smoothing) * wanted + label_smoothing / logits.shape[1]
+        if not soft:
+            wanted = wanted * xp.astype(xp.expand_dims(labels != ignore_index, axis=1), logits.dtype)
+    if weight is not None:
+        wanted = wanted * weight
+    if reduction == "mean" and not divisor:
+        raise ValueError(
+            f"a mean over no examples is undefined: of the {logits.shape[0]} labels none counts, by ignore_index="
+            f"{ignore_index} or a weight of 0"
+        )
+    # a wrong class of probability 0 must not make it 0 * -inf
+    terms = wanted * xp.where(wanted == 0, xp.zeros_like(log_probabilities), log_probabilities)
+    if reduction == "none":
+        return -xp.sum(terms, axis=1), CrossEntropyCache(log_probabilities, wanted, None)
+    divisor = divisor if reduction == "mean" else 1.0
+    return -xp.sum(terms) / divisor, CrossEntropyCache(log_probabilities, wanted, divisor)
 
 
 @operation
@@ -107,12 +151,17 @@ def cross_entropy_backward(dy: float | Array, cache: CrossEntropyCache) -> Array
 
     .. math:: \frac{\partial L}{\partial z_{n,k}} = \frac{\delta}{N} \left(p_{n,k} - [k = t_n]\right)
 
-    `dy` is the scalar :math:`\delta`: 1.0 where L is the loss itself.
+    `dy` is the scalar :math:`\delta`: 1.0 where L is the loss itself; without a reduction it is (N,). In general
+    :math:`w_k q_{n,k}` is in the place of [k = t_n], and p is multiplied by the sum of these.
     """
-    log_probabilities, chosen = cache
+    log_probabilities, wanted, divisor = cache
     check_arrays(log_probabilities=log_probabilities)
     xp = namespace(log_probabilities)
-    return (xp.exp(log_probabilities) - chosen) * (dy / chosen.shape[0])
+    if divisor is None:
+        check_gradient(dy, wanted.shape[:1], wanted)
+        dy, divisor = xp.expand_dims(dy, axis=1), 1.0
+    total = xp.sum(wanted, axis=1, keepdims=True)
+    return (xp.exp(log_probabilities) * total - wanted) * (dy / divisor)
 
 
 @operation
@@ -138,7 +187,34 @@ def mse_loss_backward(dy: float | Array, cache: Array) -> Array:
     return cache * (2 * dy / prod(cache.shape))
 
 
-def _check_labels(xp: Any, logits: Array, labels: Array) -> None:
+def check_cross_entropy(classes: int | None, weight: Array | None, reduction: str, label_smoothing: float) -> None:
+    """Raise ValueError unless the settings of `cross_entropy` are possible, for so many classes if they are known."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'reduction must be "mean", "sum" or "none", not {reduction!r}')
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(
+            f"label_smoothing is the share that all classes get: 0 <= label_smoothing < 1, not {label_smoothing}"
+        )
+    if weight is not None and classes is not None and tuple(weight.shape) != (classes,):
+        raise ValueError(
+            f"there is one weight for each of the {classes} classes: ({classes},), not {tuple(weight.shape)}"
+        )
+
+
+def _check_soft_labels(logits: Array, labels: Array, ignore_index: int) -> None:
+    check_arrays(logits=logits, labels=labels)
+    if tuple(labels.shape) != tuple(logits.shape):
+        raise ValueError(
+            f"soft labels have a probability for each class, {tuple(logits.shape)}, but are {tuple(labels.shape)}"
+        )
+    if ignore_index >= 0:
+        raise ValueError(f"ignore_index={ignore_index} is a label's number, which soft labels don't have")
+    if not logits.shape[0]:
+        raise ValueError("a mean over no examples is undefined: the batch is empty")
+
+
+def _check_labels(xp: Any, logits: Array, labels: Array, ignore_index: int) -> int:
+    """Return how many labels count."""
     if not hasattr(labels, "dtype") or library(labels) != library(logits):
         raise TypeError(
             f"logits and labels must be from one library: logits are from {library(logits)}, labels are "
@@ -155,10 +231,16 @@ def _check_labels(xp: Any, logits: Array, labels: Array) -> None:
         )
     if N == 0:
         raise ValueError("a mean over no examples is undefined: the batch is empty")
-    low, high = int(xp.min(labels)), int(xp.max(labels))
+    low, high, counted = int(xp.min(labels)), int(xp.max(labels)), N
+    if low <= ignore_index <= high:
+        counts = labels != ignore_index
+        counted = int(xp.sum(xp.astype(counts, xp.int64)))
+        others = xp.where(counts, labels, xp.zeros_like(labels))
+        low, high = int(xp.min(others)), int(xp.max(others))
     if low < 0 or high >= K:
         wrong = low if low < 0 else high
         raise ValueError(
             f"labels are numbers of classes, 0 to {K - 1} for {K} logits, but there is a {wrong}. "
             f"Count classes from 0, or give the network {max(high + 1, 1)} outputs"
         )
+    return counted

@@ -57,15 +57,18 @@ def conv2d(
 
 
 @F.conv2d_backward.kernel(np.ndarray)
-def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
+def conv2d_backward(
+    dy: Array, cache: Conv2dCache, need_dx: bool = True, need_dweight: bool = True
+) -> tuple[Array | None, Array | None, Array | None]:
     x, weight, has_bias, window, groups = cache
     check_gradient(dy, cache.output_shape, x)
     batch_last = _is_batch_last(x)
     maps, delta = _maps(x, batch_last), _dense(_maps(dy, batch_last), "delta")
-    dweight = np.empty(weight.shape, weight.dtype)
+    dweight = np.empty(weight.shape, weight.dtype) if need_dweight else None
     dx = np.empty(maps.shape, x.dtype) if need_dx else None
     for channels, filters in _groups(weight, groups):
-        _weight_gradient(_frame(maps[:, channels], window.padding), delta[:, filters], window, out=dweight[filters])
+        if dweight is not None:
+            _weight_gradient(_frame(maps[:, channels], window.padding), delta[:, filters], window, out=dweight[filters])
         if dx is not None:
             _input_gradient(delta[:, filters], weight[filters], window, out=dx[:, channels])
     dbias = _matrix(delta).sum(axis=(0, 2)) if has_bias else None

@@ -44,17 +44,19 @@ def conv2d(
 
 
 @F.conv2d_backward.kernel(torch.Tensor)
-def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
+def conv2d_backward(
+    dy: Array, cache: Conv2dCache, need_dx: bool = True, need_dweight: bool = True
+) -> tuple[Array | None, Array | None, Array | None]:
     x, weight, has_bias, window, groups = cache
     check_gradient(dy, cache.output_shape, x)
     if _covers_all(window, groups):
         delta = dy.flatten(1)
         dx = (delta @ weight.flatten(1)).reshape(x.shape) if need_dx else None
-        dweight = (delta.T @ x.flatten(1)).reshape(weight.shape)
+        dweight = (delta.T @ x.flatten(1)).reshape(weight.shape) if need_dweight else None
         return dx, dweight, (delta.sum(0) if has_bias else None)
     if winograd.applies(x, weight, window, groups):
-        dx, dweight = winograd.conv2d_backward(dy, x, weight, window, groups, need_dx)
-        if all_finite(dweight) and (dx is None or all_finite(dx)):
+        dx, dweight = winograd.conv2d_backward(dy, x, weight, window, groups, need_dx, need_dweight)
+        if all(all_finite(found) for found in (dx, dweight) if found is not None):
             return dx, dweight, (dy.sum((0, 2, 3)) if has_bias else None)
     return _aten.convolution_backward(
         dy,
@@ -67,7 +69,7 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> tupl
         False,
         (0, 0),
         groups,
-        (need_dx, True, has_bias),
+        (need_dx, need_dweight, has_bias),
     )
 
 
@@ -332,11 +334,15 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, L
 
 
 @F.linear_backward.kernel(torch.Tensor)
-def linear_backward(dy: Array, cache: LinearCache, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
+def linear_backward(
+    dy: Array, cache: LinearCache, need_dx: bool = True, need_dweight: bool = True
+) -> tuple[Array | None, Array | None, Array | None]:
     x, weight, has_bias = cache
     (n, d), k = x.shape, weight.shape[0]
     check_gradient(dy, (n, k), x)
     dx = dy @ weight if need_dx else None
+    if not need_dweight:
+        return dx, None, (dy.sum(0) if has_bias else None)
     factors_are_smaller = n * (k + d) < k * d
     followed = torch.is_grad_enabled() and (dy.requires_grad or x.requires_grad)  # by autograd, to a second derivative
     dweight = OuterProduct(dy, x) if factors_are_smaller and not followed else dy.T @ x

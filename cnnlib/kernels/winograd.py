@@ -103,14 +103,15 @@ def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: 
 
 
 def conv2d_backward(
-    dy: Array, x: Array, weight: Array, window: Window, groups: int, need_dx: bool
-) -> tuple[Array | None, Array]:
+    dy: Array, x: Array, weight: Array, window: Window, groups: int, need_dx: bool, need_dweight: bool = True
+) -> tuple[Array | None, Array | None]:
     """Return dx and dweight as `functional.conv2d_backward` does."""
     dx = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last) if need_dx else None
-    dweight = torch.zeros_like(weight, memory_format=torch.channels_last)
+    dweight = torch.zeros_like(weight, memory_format=torch.channels_last) if need_dweight else None
     for seen, filters in _groups(groups, x, weight):
         of_input = None if dx is None else dx[:, seen]
-        _spread(dy[:, filters], x[:, seen], weight[filters], window.padding, of_input, dweight[filters])
+        of_weight = None if dweight is None else dweight[filters]
+        _spread(dy[:, filters], x[:, seen], weight[filters], window.padding, of_input, of_weight)
     return dx, dweight
 
 
@@ -136,8 +137,8 @@ def _filter(x: Array, weight: Array, bias: Array | None, padding: Pair, y: Array
             torch.add(tiles, 0 if bias is None else bias[some], out=out)
 
 
-def _spread(dy: Array, x: Array, weight: Array, padding: Pair, dx: Array | None, dweight: Array) -> None:
-    """Write one group's gradient for the input into dx, if there is one, and add that for the weight to dweight."""
+def _spread(dy: Array, x: Array, weight: Array, padding: Pair, dx: Array | None, dweight: Array | None) -> None:
+    """Write one group's gradient for the input into dx, and add that for the weight to dweight, where there are any."""
     a_t, b_t, g = _matrices(x.dtype)
     dy, x = _pixels(dy), _pixels(x)
     rows, columns = _tiles(dy.shape[1:3])
@@ -150,9 +151,10 @@ def _spread(dy: Array, x: Array, weight: Array, padding: Pair, dx: Array | None,
         delta = delta.unflatten(1, (-1, TILE)).unflatten(3, (-1, TILE)).permute(2, 4, 0, 1, 3, 5)
         for some in _blocks(weight, values):
             of_products = _both_ways(a_t.T, delta[..., some], "products").view(WINDOW**2, values.shape[1], -1)
-            of_filters = _scratch("windows", x, WINDOW**2, of_products.shape[2], values.shape[2])
-            of_filters = _both_ways(g.T, torch.bmm(of_products.transpose(1, 2), values, out=of_filters), "windows")
-            dweight[some].permute(2, 3, 0, 1).add_(of_filters.view(3, 3, -1, x.shape[3]))
+            if dweight is not None:
+                of_filters = _scratch("windows", x, WINDOW**2, of_products.shape[2], values.shape[2])
+                of_filters = _both_ways(g.T, torch.bmm(of_products.transpose(1, 2), values, out=of_filters), "windows")
+                dweight[some].permute(2, 3, 0, 1).add_(of_filters.view(3, 3, -1, x.shape[3]))
             if asked is not None:
                 beta = 1 if some.start else 0
                 torch.baddbmm(asked, of_products, _filter_values(weight[some]), beta=beta, out=asked)

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from cnnlib.arrays import Array
@@ -17,14 +17,61 @@ class WeightsError(ValueError):
     """A weight file that is missing, damaged, unsafe, not the published one, or of another network."""
 
 
-def load_weights(model: Module, source: str | os.PathLike[str], ignore: str | Iterable[str] = ()) -> None:
-    """Copy the weights of a file into `model`; nothing is changed if they don't fit.
+class IncompatibleKeys(NamedTuple):
+    """What was left out: names of the network, which keep what they had, and names of the file, which weren't read."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def load_weights(
+    model: Module, source: str | os.PathLike[str] | Mapping[str, Array], ignore: str | Iterable[str] = ()
+) -> IncompatibleKeys:
+    """Copy the weights of a file into `model` and return what was left out; nothing is changed if they don't fit.
+
+    `source` is what `read_weights` takes or has read. Names that begin as `ignore`, or as one of several, are left out
+    in the file and in the network: to keep the head of a network for other classes, ignore="fc.".
+
+    Raises WeightsError, also if no name begins so.
+    """
+    state = source if isinstance(source, Mapping) else read_weights(source)
+    told = "the state" if isinstance(source, Mapping) else str(source)
+    left_out = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+    if others := [prefix for prefix in left_out if not isinstance(prefix, str) or not prefix]:
+        raise TypeError(f"ignore is the beginning of a name, or several in a list, not {others[0]!r}")
+    own = model.state_dict()
+    if nothing := [prefix for prefix in left_out if not any(name.startswith(prefix) for name in (*own, *state))]:
+        parts = ", ".join(dict.fromkeys(name.partition(".")[0] for name in own))
+        raise WeightsError(
+            f"ignore={nothing[0]!r} leaves nothing out: no name begins so, neither in {told} nor in the network, which "
+            f"has {parts}"
+        )
+    unread = [name for name in state if name.startswith(left_out)]
+    kept = [name for name in own if name.startswith(left_out)]
+    state = {name: array for name, array in state.items() if not name.startswith(left_out)}
+    for name, array in own.items():
+        if name in kept:
+            state[name] = array
+        elif name.endswith(".num_batches_tracked"):  # older files of torch don't have it, and nothing depends on it
+            state.setdefault(name, array)
+    try:
+        model.load_state_dict(state)
+    except ValueError as error:
+        hint, wrong = _wrapped(state, own) or _other_head(state, own, model), str(error)
+        if not hint and (hint := _other_network(state, own)):
+            first, rest = wrong.splitlines()[:40], wrong.splitlines()[40:]
+            wrong = "\n".join([*first, *([f"  and {len(rest)} more"] if rest else [])])
+        raise WeightsError(f"{told} holds the weights of another network: {hint}{wrong}") from None
+    return IncompatibleKeys(kept, unread)
+
+
+def read_weights(source: str | os.PathLike[str]) -> Mapping[str, Array]:
+    """Return the arrays of a weight file by their names.
 
     `source` is a path, or a URL, whose file is kept in the folder `cnnlib/weights` of the user's cache
     ($XDG_CACHE_HOME, or ~/.cache). The file is a state dictionary of name -> tensor, in torch's format (.pth), of which
     nothing but tensors is read, or safetensors, or a checkpoint of `training`. Where its name ends in the first digits
-    of its SHA-256 sum, as torchvision's do (vgg16-397923af.pth), the sum is checked. Names that begin as `ignore`,
-    or as one of several, are left out.
+    of its SHA-256 sum, as torchvision's do (vgg16-397923af.pth), the sum is checked.
 
     Raises WeightsError.
     """
@@ -39,18 +86,41 @@ def load_weights(model: Module, source: str | os.PathLike[str], ignore: str | It
     state = _read(path)
     if any(name.startswith("model.") for name in state):  # a checkpoint of cnnlib's own training
         state = {name.removeprefix("model."): state[name] for name in state if name.startswith("model.")}
-    left_out = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-    if others := [prefix for prefix in left_out if not isinstance(prefix, str) or not prefix]:
-        raise TypeError(f"ignore is the beginning of a name, or several in a list, not {others[0]!r}")
-    state = {name: array for name, array in state.items() if not name.startswith(left_out)}
-    for name, array in model.state_dict().items():
-        if name.endswith(".num_batches_tracked"):  # older files of torch don't have it, and nothing depends on it
-            state.setdefault(name, array)
-    try:
-        model.load_state_dict(state)
-    except ValueError as error:
-        hint = _wrapped(state, model.state_dict())
-        raise WeightsError(f"{path} holds the weights of another network: {hint}{error}") from None
+    return state
+
+
+def other_heads(model: Module, state: Mapping[str, Array]) -> list[str]:
+    """Return the beginnings of the names, as "fc.", of layers for the outputs that have other shapes in a file."""
+    own = model.state_dict()
+    differ = {n for n in own if n in state and tuple(state[n].shape) != tuple(own[n].shape)}
+    return [f"{head}." for head in model.output_layers() if any(name.startswith(f"{head}.") for name in differ)]
+
+
+def _other_head(state: Mapping[str, Array], own: Mapping[str, Array], model: Module) -> str:
+    """Say how to leave the head out, if that is all that doesn't fit."""
+    heads = other_heads(model, state)
+    rest = [name for name in state if not name.startswith(tuple(heads))]
+    if not heads or state.keys() != own.keys() or any(tuple(state[n].shape) != tuple(own[n].shape) for n in rest):
+        return ""
+    return f"it is of other classes; all but the head fits, and the network keeps its own with ignore={heads}. "
+
+
+def _other_network(state: Mapping[str, Array], own: Mapping[str, Array]) -> str:
+    """Say how few arrays fit, if most don't."""
+
+    def shapes(arrays: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
+        named = [name for name in arrays if not name.endswith(".num_batches_tracked")]
+        return {name: tuple(getattr(arrays[name], "shape", ())) for name in named}
+
+    there, here = shapes(state), shapes(own)
+    fitting = len(there.items() & here.items())
+    if 2 * fitting >= len(there):
+        return ""
+    (first, of_first), (begin, of_begin) = next(iter(there.items())), next(iter(here.items()))
+    return (
+        f"{fitting} of its {len(there)} arrays fit by name and shape; its first one is {first} of {of_first}, the "
+        f"network's is {begin} of {of_begin}. Build the network that it is of, with its width and classes. "
+    )
 
 
 def _wrapped(state: Mapping[str, Array], own: Mapping[str, Array]) -> str:

@@ -78,16 +78,23 @@ class Fire(Sequential):
 
     def __init__(self, inputs: int, squeeze: int, expand1x1: int, expand3x3: int, **drawn: Any) -> None:
         ones, threes = Conv2d(squeeze, expand1x1, 1, **drawn), Conv2d(squeeze, expand3x3, 3, padding=1, **drawn)
+        self._expand = Concat(expand1x1=ones, expand3x3=threes)
         super().__init__(
             squeeze=Conv2d(inputs, squeeze, 1, **drawn),
             squeeze_activation=ReLU(inplace=True),
-            expand=Concat(expand1x1=ones, expand3x3=threes),
+            expand=self._expand,
             expand_activation=ReLU(inplace=True),
         )
 
     def children(self) -> Iterator[tuple[str, Module]]:
         for name, part in super().children():
             yield from part.children() if name == "expand" else [(name, part)]
+
+    def _put(self, name: str, part: Module) -> None:
+        if name in self._expand:
+            self._expand[name] = part
+        else:
+            super()._put(name, part)
 
     def walk(self, x: Any, visitor: Visitor) -> Any:
         for name, part in self._parts.items():

@@ -1,6 +1,7 @@
 """Training, evaluation, and checkpoints that survive."""
 
 from cnnlib.losses import Criterion
+from cnnlib.training.averaging import AveragedModel, get_ema_avg_fn, get_swa_avg_fn
 from cnnlib.training.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -15,6 +16,7 @@ from cnnlib.training.loop import Callbacks, InterruptedRunError, fit
 from cnnlib.training.threads import fit_in_threads
 
 __all__ = [
+    "AveragedModel",
     "Batch",
     "Callbacks",
     "Checkpoint",
@@ -30,6 +32,8 @@ __all__ = [
     "evaluate",
     "fit",
     "fit_in_threads",
+    "get_ema_avg_fn",
+    "get_swa_avg_fn",
     "load_checkpoint",
     "save_checkpoint",
     "started_by_torchrun",

@@ -102,9 +102,10 @@ class Processes(World):
         """Sort the parameters into buckets. Raises ValueError unless they are torch tensors."""
         if library(model.parameters()[0].data) != "torch":
             raise ValueError("several processes share gradients by torch.distributed: use the torch engine")
+        self._model, self._trained = model, _trained(model)
         filling: list[Parameter] = []
         self._buckets = []
-        for parameter in reversed(model.parameters()):  # about the order in which gradients come
+        for parameter in reversed(self._trained):  # about the order in which gradients come
             filling.append(parameter)
             if sum(map(_bytes, filling)) >= BUCKET_BYTES:
                 self._buckets.append(_Bucket(filling, self._torch))
@@ -115,6 +116,8 @@ class Processes(World):
     @contextmanager
     def averaged(self, share: float) -> Iterator[None]:
         """Send each bucket when its gradients have come; at the end wait for all."""
+        if _trained(self._model) != self._trained:  # frozen or thawed since
+            self.prepare(self._model)
         under_way: list[Any] = []
 
         def send(all_of_them: bool = False) -> None:
@@ -168,12 +171,13 @@ class Processes(World):
 
 
 def statistics(model: Module) -> tuple[list[Array], list[Array]]:
-    """Return a model's running means and its counts of batches.
+    """Return a model's running means and its counts of batches, but for parts in evaluation, which keep what they have.
 
     Both differ between those who share its training: who had no images in a batch has counted one less.
     """
-    means = [getattr(module, name) for module in model.modules() for name in module.running]
-    counts = [getattr(module, name) for module in model.modules() for name in module.counts]
+    trained = [module for module in model.modules() if module.training]
+    means = [getattr(module, name) for module in trained for name in module.running]
+    counts = [getattr(module, name) for module in trained for name in module.counts]
     return means, counts
 
 
@@ -217,6 +221,10 @@ class _Bucket:
         """Give each parameter its averaged gradient."""
         for parameter, view in zip(self.parameters, self.views, strict=True):
             parameter.grad = view
+
+
+def _trained(model: Module) -> list[Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def _bytes(parameter: Parameter) -> int:

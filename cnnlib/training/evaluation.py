@@ -26,20 +26,22 @@ def evaluate(
     The processes of a `world` share each batch; `on_batch` is called after each.
     """
     device, criterion = model.device, criterion or model.criterion()
-    losses = right = seen = 0.0
+    losses = size = right = seen = 0.0
     with model.evaluating():
         for images, labels in batches(dataset, batch_size, part=world.part):
             if len(labels):
                 targets = move(labels, device)
                 outputs = model(move(images, device))
-                losses += float(criterion(outputs, targets)) * len(labels)
-                right += int((criterion.predict(outputs) == targets).sum())
-                seen += len(labels)
+                if counts := criterion.size(targets):
+                    losses += float(criterion(outputs, targets)) * counts
+                    size += counts
+                found = criterion.right(outputs, targets)
+                right, seen = right + found[0], seen + found[1]
             on_batch()
-    losses, right, seen = world.sum(losses, right, seen)
-    if not seen:
-        raise ValueError("there is nothing to evaluate: no image could be read")
-    return losses / seen, right / seen
+    losses, size, right, seen = world.sum(losses, size, right, seen)
+    if not (seen and size):
+        raise ValueError("there is nothing to evaluate: no image could be read, or no label counts")
+    return losses / size, right / seen
 
 
 def top_k(

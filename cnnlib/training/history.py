@@ -29,13 +29,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class UnderWay:
-    """How far an unfinished epoch has come: batches done, and the sums of loss and right answers over its images."""
+    """How far an unfinished epoch has come: batches done, and the sums of loss and right answers over its images.
+
+    `size` is how many labels the loss is a mean over, by their weights, and `seen` how many are right or wrong.
+    """
 
     batches: int = 0
     loss: float = 0.0
     right: float = 0.0
     seen: float = 0.0
     seconds: float = 0.0
+    size: float = 0.0
 
 
 @dataclass(frozen=True)

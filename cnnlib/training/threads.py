@@ -16,6 +16,7 @@ from cnnlib.losses import Criterion
 from cnnlib.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from cnnlib.module import Module, Parameter
 from cnnlib.optim import Optimizer
+from cnnlib.training.averaging import AveragedModel
 from cnnlib.training.distributed import World, statistics
 from cnnlib.training.history import History
 from cnnlib.training.loop import Callbacks, fit
@@ -30,15 +31,17 @@ def fit_in_threads(
     optimizer: Optimizer,
     scheduler: LRScheduler | ReduceLROnPlateau | None = None,
     criterion: Criterion | None = None,
+    averaged: AveragedModel | None = None,
     callbacks: Callbacks = Callbacks(),  # noqa: B008 - it is frozen
     **settings: Any,
 ) -> History:
     """Train `model` as `fit` does, each batch shared by `threads` threads; return the history.
 
-    Each thread has a copy of the network and of the optimizer, as torchrun's processes have: memory grows with their
-    number, and the weights are those of one thread up to rounding, with two exceptions: BatchNorm normalises over a
-    thread's own part of a batch, and each thread draws its own Dropout masks. The library that computes uses one thread
-    for each of these meanwhile. Callbacks are called by the calling thread. `settings` are further arguments of `fit`.
+    Each thread has a copy of the network, of the optimizer and of the average, as torchrun's processes have: memory
+    grows with their number, and the weights are those of one thread up to rounding, with two exceptions: BatchNorm
+    normalises over a thread's own part of a batch, and each thread draws its own Dropout masks. The library that
+    computes uses one thread for each of these meanwhile. Callbacks are called by the calling thread. `settings` are
+    further arguments of `fit`.
 
     Raises
     ------
@@ -52,18 +55,18 @@ def fit_in_threads(
     team = _Team(threads)
 
     def take_part(rank: int, ours: tuple[Any, ...], callbacks: Callbacks) -> History | None:
-        net, rule, schedule, loss = ours
+        net, rule, schedule, loss, average = ours
         try:
             with _one_thread(net):
                 return fit(
-                    net, train, test, optimizer=rule, scheduler=schedule, criterion=loss, callbacks=callbacks,
-                    world=_Member(team, rank), **settings,
+                    net, train, test, optimizer=rule, scheduler=schedule, criterion=loss, averaged=average,
+                    callbacks=callbacks, world=_Member(team, rank), **settings,
                 )  # fmt: skip
         except BaseException as error:
             team.part_with(error)
             return None
 
-    everything = model, optimizer, scheduler, criterion
+    everything = model, optimizer, scheduler, criterion, averaged
     others = [
         threading.Thread(target=take_part, args=(rank, copy.deepcopy(everything), Callbacks()), daemon=True)
         for rank in range(1, threads)

@@ -105,7 +105,25 @@ def log_softmax(draw):
 def cross_entropy(draw):
     n, k = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     labels = np.array(draw(st.lists(st.integers(0, k - 1), min_size=n, max_size=n)), dtype=np.int64)
-    return (3 * numbers(draw, (n, k)), labels), ()
+    logits = 3 * numbers(draw, (n, k))
+    if draw(st.booleans()):
+        return (logits, labels), ()
+    weight = draw(st.sampled_from([None, 1 + np.abs(numbers(draw, (k,)))]))
+    ignored = draw(st.sampled_from([-100, -1, 0, k - 1]))
+    if draw(st.booleans()):
+        labels, ignored = np.abs(numbers(draw, (n, k))), -100
+    elif ignored < 0:
+        labels[draw(st.integers(0, n - 1))] = ignored
+    assume(labels.ndim == 2 or (labels != ignored).any())
+    reduction = draw(st.sampled_from(["mean", "sum", "none"]))
+    return (logits, labels, weight), (ignored, reduction, draw(st.sampled_from([0.0, 0.1, 0.7])))
+
+
+def torch_cross_entropy(logits, labels, weight=None, ignored=-100, reduction="mean", smoothing=0.0):
+    """torch's, whose arguments have two more between them that it no longer wants."""
+    return TF.cross_entropy(
+        logits, labels, weight, ignore_index=ignored, reduction=reduction, label_smoothing=smoothing
+    )
 
 
 @st.composite
@@ -191,7 +209,7 @@ CASES = {
     "avg_pool2d": Case(pooling(last=1, dilated=False), TF.avg_pool2d, 1),
     "conv2d": Case(conv2d(), TF.conv2d, 3),
     "conv_transpose2d": Case(conv_transpose2d(), TF.conv_transpose2d, 3),
-    "cross_entropy": Case(cross_entropy(), TF.cross_entropy, 1),
+    "cross_entropy": Case(cross_entropy(), torch_cross_entropy, 1),
     "flatten": Case(flatten(), torch.flatten, 1),
     "linear": Case(linear(), TF.linear, 3),
     "local_response_norm": Case(local_response_norm(), torch_local_response_norm, 1),

@@ -31,20 +31,25 @@ import numpy as np
 from cnnlib import data, models, optim, training
 from cnnlib.training import distributed
 
-def run(world, path):
+def run(world, path, tuned):
     distributed.BUCKET_BYTES = 50_000  # several buckets
     images, labels = data.digits().train
     train = data.Dataset(images[:67].astype("float64"), labels[:67])
     model = models.lenet(seed=1, dtype="float64").to("cpu")
-    optimizer = optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    parameters, average = model.parameters(), None
+    if tuned:
+        model["C1"].requires_grad_(False)
+        parameters = optim.param_groups_weight_decay(model, 5e-4)
+        average = training.AveragedModel(model, training.get_ema_avg_fn(0.9))
+    optimizer = optim.SGD(parameters, 0.05, momentum=0.9, weight_decay=5e-4, nesterov=True)
     return training.fit(
-        model, train, train, optimizer=optimizer, epochs=3, batch_size=33, checkpoint=path,
-        augment=partial(data.shift, pixels=2), world=world,
+        model, train, train, optimizer=optimizer, epochs=3, batch_size=33, checkpoint=path, averaged=average,
+        augment=partial(data.shift, pixels=2), max_norm=0.5 if tuned else None, world=world,
     )
 
 if __name__ == "__main__":
     world = training.Processes("cpu")
-    run(world, sys.argv[1])
+    run(world, sys.argv[1], "tuned" in sys.argv)
     assert len(world._buckets) >= 3
     world.close()
 """
@@ -55,20 +60,23 @@ def in_folder(folder, *command):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path):
+@pytest.mark.parametrize("tuned", [(), ("tuned",)])
+def test_two_processes_train_as_one(tmp_path, tuned):
+    """Also with a frozen layer, in groups, with gradients clipped by their norm and an average of the weights."""
     (tmp_path / "run.py").write_text(RUN)
-    done = in_folder(tmp_path, *TORCHRUN, "run.py", "two")
+    done = in_folder(tmp_path, *TORCHRUN, "run.py", "two", *tuned)
     assert done.returncode == 0, done.stderr
     one: dict = {}
     exec(compile(RUN.partition("if __name__")[0], "run.py", "exec"), one)
-    history = one["run"](training.World(), tmp_path / "one")
+    history = one["run"](training.World(), tmp_path / "one", bool(tuned))
     first, second = load_file(tmp_path / "one"), load_file(tmp_path / "two")
     assert first.keys() == second.keys() and first["model.C1.weight"].dtype == np.float64
     start = models.lenet(seed=1, dtype="float64").state_dict()
     for name, array in first.items():
         np.testing.assert_allclose(second[name], array, rtol=0, atol=1e-10, err_msg=name)
         if name.startswith("model."):
-            assert np.abs(array - start[name[6:]]).max() > 1e-3, "nothing was learned"
+            frozen = bool(tuned) and name.startswith("model.C1.")
+            assert (np.abs(array - start[name[6:]]).max() < 1e-3) == frozen, name
     both = training.load_checkpoint(tmp_path / "two", models.lenet(dtype="float64"))
     for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
         np.testing.assert_allclose(both.series(name), history.series(name), rtol=1e-12)
@@ -203,6 +211,9 @@ def test_running_statistics_are_averaged():
     assert model[0].running_mean.tolist() == [1.5] * 2 and model[0].running_var.tolist() == [2.0] * 2
     assert before is model[0].running_mean and int(model[0].num_batches_tracked) == 5
     assert (model[1].codes == 1).all()
+    model[0].eval()  # where they stay as they are
+    world.average_buffers(model)
+    assert model[0].running_mean.tolist() == [1.5] * 2
 
 
 def test_processes_need_torch(monkeypatch, tmp_path):

@@ -23,7 +23,7 @@ BELOW = {
         "losses": {"arrays", "functional"},
         "module": {"arrays", "functional", "losses", "settled"},
         "layers": {"arrays", "functional", "losses", "module", "init"},
-        "containers": {"arrays", "losses", "module"},
+        "containers": {"arrays", "losses", "module", "settled"},
         "optim": {"arrays", "operation", "module", "settled"},
         "lr_scheduler": {"optim"},
         "fetch": set(),

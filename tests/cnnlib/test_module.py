@@ -102,7 +102,7 @@ def test_one_forward_one_backward(device):
     model, (x, labels) = network(device), batch(device)
     dy = F.cross_entropy_backward(1.0, F.cross_entropy(model(x), labels)[1])
     model.backward(dy)
-    with pytest.raises(RuntimeError, match=r"Linear.backward needs a forward pass in training mode before it"):
+    with pytest.raises(RuntimeError, match=r"Linear.backward needs a forward pass before it, one for each"):
         model.backward(dy)
     with pytest.raises(RuntimeError, match="ReLU.backward needs a forward pass"):
         layers.ReLU().backward(x)
@@ -110,14 +110,18 @@ def test_one_forward_one_backward(device):
         Concat(layers.ReLU(), layers.Tanh()).backward(x)
 
 
-def test_evaluation_keeps_nothing(device):
+def test_evaluating_keeps_nothing(device):
     model, (x, labels) = network(device), batch(device)
     trained = model(x)
-    assert model.eval() is model and not any(m.training for m in model.modules())
-    assert np.array_equal(numpy(model(x)), numpy(trained))
+    model.forget()
     assert all(getattr(m, "_cache", None) is None for m in model.modules())
-    with pytest.raises(RuntimeError, match="training mode"):
-        step(model, x, labels)
+    assert model.eval() is model and not any(m.training for m in model.modules())
+    with model.evaluating():
+        assert np.array_equal(numpy(model(x)), numpy(trained))
+        assert all(getattr(m, "_cache", None) is None for m in model.modules())
+        with pytest.raises(RuntimeError, match=r"not within evaluating\(\)"):
+            step(model, x, labels)
+    step(model, x, labels)  # in evaluation mode too, for the image's sake
     assert model.train() is model and all(m.training for m in model.modules())
     step(model, x, labels)
     assert all(getattr(m, "_cache", None) is None for m in model.modules()), "a cache outlived its backward pass"
@@ -136,7 +140,7 @@ def test_gradients_accumulate_until_they_are_forgotten(device):
 
 def test_a_parameter_used_twice_gets_the_sum(device):
     """y = w(w x): one weight in two layers, against autograd."""
-    first, second = (layers.Linear(3, 3, bias=False, dtype="float64") for _ in range(2))
+    first, second = (layers.Linear(3, 3, bias=False, dtype="float64", rng=np.random.default_rng(1)) for _ in range(2))
     second.weight = first.weight
     model = Sequential(first, second).to(device)
     w = torch.tensor(numpy(first.weight.data), requires_grad=True)
@@ -172,8 +176,9 @@ def test_each_branch_gets_the_gradients_of_its_own_channels(device):
     alone(x)
     expected = numpy(alone.backward(dy[:, :3])) + (numpy(x) > 0)
     np.testing.assert_allclose(numpy(branches.backward(dy)), expected, rtol=1e-13, atol=1e-13)
-    branches.eval()(x)
-    assert deep[1]._cache is None and branches[1]._cache is None
+    with branches.evaluating():
+        branches(x)
+        assert deep[1]._cache is None and branches[1]._cache is None
 
 
 @pytest.mark.parametrize("part", [3, layers.ReLU], ids=["a number", "a class"])

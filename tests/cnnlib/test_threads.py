@@ -9,6 +9,7 @@ import pytest
 from cnnlib import data, layers, lr_scheduler, models, optim, training
 from cnnlib.arrays import move
 from cnnlib.containers import Sequential
+from cnnlib.losses import CrossEntropyLoss
 
 IMAGES, LABELS = data.digits().train
 TRAIN = data.Dataset(IMAGES[:67].astype("float64"), LABELS[:67])  # in batches of 33 the last has one image, for one
@@ -91,6 +92,46 @@ def test_a_run_that_was_stopped_goes_on(device, tmp_path):
         run(device, 2, checkpoint=path, callbacks=training.Callbacks(should_stop=lambda: next(asked)))
     resumed = training.Checkpoint(path, resume=True)
     same(run(device, 2, checkpoint=resumed)[0], run(device, 2)[0], rtol=0, atol=0)
+
+
+def tune(device, threads, labels):
+    """Fine-tune with a body in evaluation, whose convolution is frozen; return the states and the history."""
+    rng = np.random.default_rng(0)
+    conv = layers.Conv2d(1, 4, 5, 4, dtype="float64", rng=rng)
+    body = Sequential(conv, layers.BatchNorm2d(4, dtype="float64"), layers.ReLU(inplace=True), layers.Dropout(0.5))
+    fc = layers.Linear(196, 10, dtype="float64", rng=rng)
+    model = Sequential(body=body, flat=layers.Flatten(), mid=layers.Linear(196, 196, dtype="float64", rng=rng), fc=fc)
+    body[1].running_mean[...], body[1].running_var[...] = rng.standard_normal(4), rng.uniform(0.5, 1.5, 4)
+    model.to(device)["body"].eval()
+    model["body.0"].requires_grad_(False)
+    groups = [{"params": fc.parameters(), "lr": 0.1}, {"params": body.parameters() + model["mid"].parameters()}]
+    optimizer = optim.SGD(groups, 0.02, momentum=0.9, weight_decay=1e-3)
+    averaged = training.AveragedModel(model, training.get_ema_avg_fn(0.9))
+    start = {name: np.array(move(array, "numpy")) for name, array in model.state_dict().items()}
+    history = (training.fit if threads == 1 else partial(training.fit_in_threads, threads))(
+        model, data.Dataset(TRAIN.images, labels), TRAIN, optimizer=optimizer, epochs=3, batch_size=33, drop_last=True,
+        scheduler=lr_scheduler.CosineAnnealingLR(optimizer, 3), max_norm=0.5, averaged=averaged,
+        criterion=CrossEntropyLoss(np.linspace(0.5, 2, 10), label_smoothing=0.1),
+    )  # fmt: skip
+    states = [{n: move(array, "numpy") for n, array in of.state_dict().items()} for of in (model, averaged)]
+    return start, *states, history
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("counting", [67, 3])
+def test_they_fine_tune_as_one(device, threads, counting):
+    """Groups, clipping and averages; with three labels that count, some threads, and some batches, have none."""
+    labels = np.where(np.arange(67) % (67 // counting) == 0, LABELS[:67], -100)
+    start, ours, our_average, history = tune(device, threads, labels)
+    _, reference, average, alone = tune(device, 1, labels)
+    same(ours, reference, rtol=1e-9, atol=1e-12)
+    same(our_average, average, rtol=1e-9, atol=1e-12)
+    assert history.series("test_loss") == pytest.approx(alone.series("test_loss"), rel=1e-10)
+    for name in start:
+        statistics = "running" in name or "num_batches" in name
+        assert np.array_equal(ours[name], start[name]) == (statistics or name.startswith("body.0")), name
+        if statistics:
+            assert np.array_equal(our_average[f"module.{name}"], start[name]), name
 
 
 def test_one_that_fails_ends_all(device):
