@@ -58,8 +58,8 @@ def test_regrading_shows_who_changes(hand_in, tmp_path):
     done = CliRunner().invoke(app, [*words, "--regrade"])
     assert done.exit_code == 0, done.output
     changes = done.output.split("Regraded: who changes")[1]
-    assert "[bold]ada" in changes and "+4" in changes and "ben" not in changes
-    assert json.loads((results / "previous" / "[bold]ada.json").read_text())["score"] == 2
+    assert "[bold]ada" in changes and f"{sizes.points - ada.score:+g}" in changes and "ben" not in changes
+    assert json.loads((results / "previous" / "[bold]ada.json").read_text())["score"] == ada.score < sizes.points
 
 
 class Killed(BaseException):
@@ -101,7 +101,7 @@ def test_a_regrading_that_is_killed_goes_on_and_keeps_what_it_compares_with(time
     done = CliRunner().invoke(app, [*words, "--regrade"])
     assert done.exit_code == 0 and f"{times} of them graded before" in done.output
     changes = done.output.split("Regraded: who changes")[1]
-    assert all(f"{student}" in changes for student in before) and changes.count("│ -1 ") == 3
+    assert all(f"{student}" in changes for student in before) and changes.count(f"│ {-before['ada'].score:+g} ") == 3
     assert CliRunner().invoke(app, ["export", str(results)]).exit_code == 0
     assert "Regraded" not in CliRunner().invoke(app, words).output
 
@@ -144,7 +144,7 @@ def test_a_record_cut_to_one_right_case_earns_nothing(hand_in, tmp_path):
     store = batch.Results(results)
     ada = store.load()["ada"]
     ada.exercises[0].cases = [CaseResult("one", Right())]
-    assert ada.score == 6
+    assert ada.score == ada.exercises[0].points > 0
     store.save(ada)
     for command in (["export"], ["feedback"], ["gradebook", str(folder), "--course", str(tmp_path / "course")]):
         done = CliRunner().invoke(app, [command[0], str(results), *command[1:]])
