@@ -19,7 +19,7 @@ from autograder import batch, downloads, dry_run, export, feedback, late
 from autograder import roster as class_list
 from autograder.choice import Chosen, choose
 from autograder.problem_set import Given, ProblemSet
-from autograder.result import Result, State
+from autograder.result import Result, State, Undecided
 from autograder.sandbox import SandboxError, open_sandbox
 from autograder.submission import Submission, UnreadableNotebook, read
 
@@ -263,6 +263,8 @@ def write_export(
     """Write the grades for a spreadsheet, for Moodle or for Canvas."""
     target = to or results / f"{layout}.csv"
     with explained():
+        if target.suffix.lower() == ".json" or target.is_dir():
+            raise ValueError(f"{target} is where grades, a CSV, would be written: a run's own files and folders stay")
         policy = None
         if due:
             where = late.zone(zone)
@@ -384,7 +386,9 @@ def _settle(
 
 def _still_holds(result: Result | None, handed_in: downloads.HandedIn, settings: batch.Settings) -> bool:
     """Whether a record of an earlier, killed run is about the very notebook that lies there now."""
-    if result is None or result.digest is None or result.seed != settings.seed_of(result.digest):
+    if result is None or isinstance(result.judged, Undecided):
+        return False  # the machine may have failed, and what is there may have changed
+    if result.digest is None or result.seed != settings.seed_of(result.digest):
         return False
     if len(handed_in.notebooks) != 1 or handed_in.unreadable:
         return False
@@ -402,6 +406,12 @@ def _records(folder: Path, course: Path | None = None) -> tuple[dict[str, Result
         raise batch.RunError(f"{folder} holds no run: `python -m autograder grade` makes one")
     if store.phase is batch.Phase.REGRADING:
         raise batch.RunError(f"the regrading in {folder} has not ended: the same `grade ... --regrade` command goes on")
+    if store.phase is batch.Phase.GRADING:
+        raise batch.RunError(
+            f"the run in {folder} has not ended, and not everybody is graded: the same command goes on"
+        )
+    if not (folder / "records").is_dir():  # killed, or out of disk, at its very beginning
+        raise batch.RunError(f"a regrading in {folder} has only begun: the same `grade ... --regrade` command goes on")
     from autograder import source  # brings nbgrader, seconds that a mistyped folder need not wait
 
     problem_set = source.load(settings.problem_set, settings.class_seed)

@@ -9,8 +9,10 @@ import shutil
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from autograder.roster import Roster
@@ -27,6 +29,7 @@ UNPACKING = (
     RuntimeError,
     NotImplementedError,
     EOFError,
+    MemoryError,
     zlib.error,
     lzma.LZMAError,
     zipfile.BadZipFile,
@@ -58,149 +61,209 @@ def plain(name: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in unicodedata.normalize("NFC", name))
 
 
+@dataclass(frozen=True)
+class _File:
+    """A file as the download names it, folder by folder, and where its content lies or why that can't be had.
+
+    A folder with nothing in it is one without content.
+    """
+
+    parts: tuple[str, ...]
+    content: Path | None = None
+    why: str | None = None
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether a system put it there; behind the LMS's prefix, whose student may be called as such a file."""
+        first = self.parts[0]
+        match = MOODLE.fullmatch(first) or CANVAS.fullmatch(first)
+        return any(map(_is_noise, (match["file"] or "" if match else first, *self.parts[1:])))
+
+    @property
+    def may_hold_a_notebook(self) -> bool:
+        return self.parts[-1].lower().endswith((*NOTEBOOK, ".zip"))
+
+    def __str__(self) -> str:
+        return plain("/".join(self.parts))
+
+
 def find(folder: Path, set_name: str, unpacked: Path, roster: Roster | None = None) -> Found:
     """Return every student's notebooks for one problem set, with absolute paths.
 
     Takes folders (or a zip) of `STUDENT/SET/*.ipynb` (nbgrader's layout), `STUDENT/*.ipynb`, `STUDENT.ipynb`, and
-    Moodle's and Canvas's own names, which the roster maps to ids. Archives are unpacked into `unpacked`. Who has no
-    notebook, or stands in the roster only, is there too, with none. Raises OSError if there is no such folder.
+    Moodle's and Canvas's own names, which the roster maps to ids. Archives are unpacked into `unpacked`, which is the
+    run's own. Who has no notebook, or stands in the roster only, is there too, with none. Raises OSError if there is no
+    such folder.
     """
     found = Found({student: HandedIn() for student in roster.ids} if roster else {})
-    asked, folder = folder, folder.resolve()
-    broken: dict[str, list[str]] = {}  # by a student's name in the download
+    shutil.rmtree(unpacked, ignore_errors=True)  # of an earlier run
+    places = (unpacked / str(number) for number in count())
     if folder.is_file() and folder.suffix.lower() == ".zip":
-        target = unpacked / "download"
         try:
-            for name, why in _unpack(folder, target, found, students=True):
-                broken.setdefault(name.split("/")[0], []).append(f"{plain(name)} can't be unpacked: {why}")
-        except zipfile.BadZipFile as error:
-            raise OSError(f"{asked} can't be unpacked: {error}. Download it from the LMS again") from error
-        folder = target
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {asked}")
-    for entry in sorted(folder.iterdir()):
-        is_folder = entry.is_dir()
-        if _is_noise(entry.name):
-            found.ignored.append((plain(entry.name), "hidden, or made by macOS"))
-        elif is_folder or _may_hold_a_notebook(entry.name):
-            student = _student(entry.name if is_folder else _stem(entry.name), entry.name, roster, found)
-            handed_in = found.students.setdefault(student, HandedIn())
-            handed_in.names.append(entry.name)
-            handed_in.unreadable += broken.pop(entry.name, [])
-            own = unpacked / "students" / student
-            match = CANVAS.fullmatch(entry.name) or MOODLE.fullmatch(entry.name)
-            if match and _is_noise(match["file"] or ""):  # behind the LMS's prefix
-                found.ignored.append((plain(entry.name), "hidden, or made by macOS"))
-                continue
-            _collect(entry, set_name, own, handed_in, found)
-        else:
-            if CANVAS.fullmatch(entry.name) or MOODLE.fullmatch(entry.name):  # who sent something else is there, too
-                student = _student(entry.name, entry.name, roster, found)
-                found.students.setdefault(student, HandedIn()).names.append(entry.name)
-            found.ignored.append((plain(entry.name), "no notebook"))
+            files = list(_members(folder, places, (*NOTEBOOK, ".zip")))
+        except UNPACKING as error:
+            _stop_if_full(error)
+            raise OSError(f"{folder} can't be unpacked: {error}. Download it from the LMS again") from error
+    elif folder.is_dir():
+        files = list(_walk(folder.resolve(), unpacked.resolve().parent))
+    else:
+        raise FileNotFoundError(f"there is no folder {folder}")
+    entries: dict[tuple[str, bool], list[_File]] = defaultdict(list)  # by name, and whether it is a folder
+    for file in sorted(files, key=lambda file: file.parts):
+        entries[file.parts[0], len(file.parts) > 1].append(file)
+    for (name, is_folder), files in entries.items():
+        if _File((name,)).is_noise and not (MOODLE.fullmatch(name) or CANVAS.fullmatch(name)):
+            found.ignored.append((plain(name), "hidden, or made by macOS"))
+            continue
+        first = files[0]
+        match = MOODLE.fullmatch(name) or (None if is_folder else CANVAS.fullmatch(name))
+        if not (is_folder or match or first.may_hold_a_notebook):
+            found.ignored.append((str(first), first.why or "no notebook"))
+            continue
+        student = _student(name if is_folder else _stem(name), match, roster, found)
+        handed_in = found.students.setdefault(student, HandedIn())
+        handed_in.names.append(name)
+        of_set = [file for file in files if len(file.parts) > 2 and file.parts[1] == set_name]
+        for file in files:
+            if of_set and file not in of_set:
+                found.ignored.append((str(file), f"not in the folder {set_name}"))
+            elif file.is_noise:
+                found.ignored.append((str(file), "hidden, or made by macOS"))
+            else:
+                _collect(file, places, handed_in, found)
     return found
 
 
-def _student(stem: str, name: str, roster: Roster | None, found: Found) -> str:
-    """Name the student who handed in the folder or file `name`."""
-    stem = unicodedata.normalize("NFC", plain(stem))
-    match = MOODLE.fullmatch(plain(name)) or CANVAS.fullmatch(plain(name))
+def _student(stem: str, match: re.Match[str] | None, roster: Roster | None, found: Found) -> str:
+    """Name the student who handed in what is called `stem`; `match` holds the LMS's name and number for him."""
+    stem = unicodedata.normalize("NFC", stem)
     known = None
     if roster:
-        known = roster.student(match["name"], match["number"]) if match else roster.student(stem)
-    student = known or (f"{match['name']}_{match['number']}" if match else stem)
+        known = stem if stem in roster.ids else None
+        if match and known is None:
+            known = roster.student(match["name"], match["number"], gaps=match.re is MOODLE)
+        elif known is None:
+            known = roster.student(stem)
+    if known:
+        return known
+    student = plain(f"{match['name']}_{match['number']}" if match else stem)
     if len(student.encode()) > LONGEST_NAME:
         student = f"{student[: LONGEST_NAME // 4]}-{_short(student)}"
-    if roster and known is None and student not in found.strangers:
+    if student.startswith("."):
+        student = f"_{student}"  # it names files, which would be hidden
+    if roster and student not in found.strangers:
         found.strangers.append(student)
     return student
 
 
-def _collect(entry: Path, set_name: str, unpacked: Path, handed_in: HandedIn, found: Found) -> None:
-    """Add what one folder or file of a student's holds."""
-    if entry.is_symlink():
-        handed_in.unreadable.append(f"{plain(entry.name)} is a link and not a notebook of its own")
-        return
-    try:
-        if entry.is_dir():
-            inner = entry / set_name
-            for path in sorted((inner if inner.is_dir() and not inner.is_symlink() else entry).iterdir()):
-                if _is_noise(path.name):
-                    found.ignored.append((plain(f"{entry.name}/{path.name}"), "hidden, or made by macOS"))
-                elif path.is_dir() or _may_hold_a_notebook(path.name):
-                    _collect(path, set_name, unpacked / _short(path.name), handed_in, found)
-                else:
-                    found.ignored.append((plain(f"{entry.name}/{path.name}"), "no notebook"))
-        elif entry.suffix.lower() == ".zip":
-            try:
-                failed = _unpack(entry, unpacked, found)
-            except zipfile.BadZipFile as error:
-                failed = [("", str(error))]
-            name = plain(entry.name)
-            handed_in.unreadable += [
-                f"{plain(member)} in {name}: {why}" if member else f"{name} can't be unpacked: {why}"
-                for member, why in failed
-            ]
-            handed_in.notebooks += [path for path in sorted(unpacked.rglob("*")) if path.is_file()]
-        else:
-            handed_in.notebooks.append(entry)
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            raise
-        handed_in.unreadable.append(f"{plain(entry.name)} can't be read: {error.strerror or error}")
+def _collect(file: _File, places: Iterator[Path], handed_in: HandedIn, found: Found) -> None:
+    """Add what one file of a student's holds."""
+    if file.why is not None:
+        handed_in.unreadable.append(f"{plain(file.parts[-1] or file.parts[-2])} {file.why}")
+    elif file.content is None or not file.may_hold_a_notebook:
+        if file.content is not None:
+            found.ignored.append((str(file), "no notebook"))
+    elif not file.parts[-1].lower().endswith(".zip"):
+        _add(file, file.content, handed_in)
+    else:
+        name = plain(file.parts[-1])
+        try:
+            for member in _members(file.content, places, NOTEBOOK, MOST_MEMBERS - len(handed_in.notebooks)):
+                if member.is_noise or not member.may_hold_a_notebook or member.parts[-1].lower().endswith(".zip"):
+                    if member.content is not None or member.why is not None or member.may_hold_a_notebook:
+                        found.ignored.append((f"{name}: {member}", "no notebook"))
+                elif member.why is not None:
+                    handed_in.unreadable.append(f"{member} in {name} {member.why}")
+                elif member.content is not None:
+                    _add(member, member.content, handed_in)
+        except UNPACKING as error:
+            _stop_if_full(error)
+            handed_in.unreadable.append(f"{name} can't be unpacked: {error}")
 
 
-def _unpack(archive: Path, target: Path, found: Found, students: bool = False) -> list[tuple[str, str]]:
-    """Unpack what may be a notebook; what else there is, is ignored, and said to be. Return what failed, and why.
+def _add(file: _File, content: Path, handed_in: HandedIn) -> None:
+    if len(handed_in.notebooks) < MOST_MEMBERS:
+        handed_in.notebooks.append(content)
+    else:
+        handed_in.unreadable.append(f"{file} is one too many")
 
-    With `students` it is the download of a class, each of whose folders and files is a student's; one that can't be
-    unpacked keeps none of the others. Raises zipfile.BadZipFile where nothing can be.
+
+def _walk(folder: Path, results: Path) -> Iterator[_File]:
+    """Yield the files below a folder, however deep; links, and what can't be read, with the reason."""
+    waiting: list[tuple[Path, tuple[str, ...]]] = [(folder, ())]
+    while waiting:
+        at, parts = waiting.pop()
+        if parts and at == results:  # this run's own folder, in that which it grades
+            continue
+        try:
+            inside = sorted(os.scandir(at), key=lambda entry: entry.name)
+        except OSError as error:
+            if not parts:
+                raise
+            yield _File((*parts, ""), at, f"can't be read: {error.strerror or error}")
+            continue
+        if parts and not inside:
+            yield _File((*parts, ""))
+        for entry in inside:
+            name, path = (*parts, entry.name), Path(entry.path)
+            if entry.is_symlink():
+                is_one = os.path.isdir(path) or entry.name.lower().endswith((*NOTEBOOK, ".zip"))
+                yield _File(name, path, "is a link and not a notebook of its own" if is_one else None)
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append((path, name))
+            elif entry.is_file(follow_symlinks=False):
+                yield _File(name, path)
+            else:
+                yield _File(name, path, "is no ordinary file")
+
+
+def _members(
+    archive: Path, places: Iterator[Path], endings: tuple[str, ...], most: int | None = None
+) -> Iterator[_File]:
+    """Yield an archive's members, each one's content in a place of its own if its name has one of the endings.
+
+    With `most`, no more than as many, none of them larger than a notebook may be. What can't be unpacked says why.
+    Raises one of UNPACKING if that is so of the archive.
     """
-    shutil.rmtree(target, ignore_errors=True)  # of an earlier run
-    target.mkdir(parents=True)
-    name, failed, kept = plain(archive.name), [], 0
-    endings = (*NOTEBOOK, ".zip") if students else NOTEBOOK
+    if not archive.is_file():
+        raise zipfile.BadZipFile("it is no ordinary file")
     with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
-            asked = member.filename
-            parts = [_fitting(part) for part in asked.split("/") if part not in ("", ".", "..")]
+            parts = tuple(part for part in member.filename.replace("\\", "/").split("/") if part not in ("", ".", ".."))
             if not parts:
                 continue
-            inside = len(parts) > 1 or member.is_dir()
-            wanted = not any(map(_is_noise, parts)) and parts[-1].lower().endswith(endings)
-            try:
-                if students and not _is_noise(parts[0]):  # a student's, whatever it holds
-                    if inside:
-                        (target / parts[0]).mkdir(exist_ok=True)
-                    elif not wanted:
-                        (target / parts[0]).touch()
-                        continue  # ignored among the files of the folder
-                if member.is_dir():
-                    continue
-                if not wanted:
-                    found.ignored.append((f"{name}: {plain(asked)}", "no notebook"))
-                elif not students and (kept >= MOST_MEMBERS or member.file_size > LARGEST_NOTEBOOK):
-                    failed.append((asked, "is too large, or one too many"))
-                else:
-                    kept += 1
-                    member.filename = "/".join(parts)
-                    file.extract(member, target)
-            except UNPACKING as error:
-                if isinstance(error, OSError) and error.errno in DISK_FULL:
-                    raise
-                failed.append(("/".join(parts), str(error)))
-                if wanted:
-                    target.joinpath(*parts).unlink(missing_ok=True)  # half of it is no notebook
-                    if students and not inside:
-                        target.joinpath(*parts).mkdir()  # of a student who is there all the same
-    return failed
+            if member.is_dir():
+                yield _File((*parts, ""))
+                continue
+            one = _File(parts)
+            if one.is_noise or not parts[-1].lower().endswith(endings):
+                yield _File(parts, archive)
+            elif most is not None and (most <= 0 or member.file_size > LARGEST_NOTEBOOK):
+                yield _File(parts, why="is too large, or one too many")
+            else:
+                most = None if most is None else most - 1
+                content = next(places) / _fitting(parts[-1])
+                try:
+                    content.parent.mkdir(parents=True)
+                    with file.open(member) as packed, content.open("xb") as out:
+                        shutil.copyfileobj(packed, out)
+                    yield _File(parts, content)
+                except UNPACKING as error:
+                    _stop_if_full(error)
+                    shutil.rmtree(content.parent, ignore_errors=True)  # half of it is no notebook
+                    yield _File(parts, why=f"can't be unpacked: {error}")
 
 
-def _fitting(part: str) -> str:
-    """Return a part of a member's path as this system can name it: its beginning and its ending, if it is too long."""
-    if len(os.fsencode(part)) <= LONGEST_NAME:
-        return part
-    return f"{part[: LONGEST_NAME // 4]}-{_short(part)}{part[len(_stem(part)) :]}"
+def _stop_if_full(error: BaseException) -> None:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        raise error
+
+
+def _fitting(name: str) -> str:
+    """Return a file's name as this system can write it: its beginning and its ending, if it is too long."""
+    if len(os.fsencode(name)) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME // 4]}-{_short(name)}{name[len(_stem(name)) :]}"
 
 
 def moodle_folder(names: Iterable[str]) -> str | None:
@@ -216,10 +279,6 @@ def moodle_folder(names: Iterable[str]) -> str | None:
 
 def _is_noise(name: str) -> bool:
     return (name.startswith(".") and name not in (".", "..")) or name == "__MACOSX"
-
-
-def _may_hold_a_notebook(name: str) -> bool:
-    return name.lower().endswith((*NOTEBOOK, ".zip"))
 
 
 def _stem(name: str) -> str:

@@ -18,9 +18,15 @@ TIMES = ("handed in", "Last modified (submission)", "submitted_at", "time")
 MOODLE = ("%A, %d %B %Y, %I:%M %p", "%A, %d %B %Y, %H:%M", "%A, %B %d, %Y, %I:%M %p")
 
 
-def file_time(notebook: Path) -> str:
-    """Return the time of a notebook's file, in ISO format: all that there is where the LMS says nothing."""
-    return datetime.fromtimestamp(notebook.stat().st_mtime, UTC).isoformat(timespec="seconds")
+def file_time(notebook: Path) -> str | None:
+    """Return the time of a notebook's file, in ISO format: all that there is where the LMS says nothing.
+
+    None where the file system has a time that is in no calendar.
+    """
+    try:
+        return datetime.fromtimestamp(notebook.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError):
+        return None
 
 
 def zone(name: str | None) -> tzinfo:
@@ -65,7 +71,12 @@ def _time(text: str, where: tzinfo) -> datetime | None:
             time = read(text)
         except ValueError:
             continue
-        return time if time.tzinfo else time.replace(tzinfo=where)
+        time = time if time.tzinfo else time.replace(tzinfo=where)
+        try:
+            time.astimezone(UTC), time.astimezone(where)
+        except OverflowError:  # at an end of the calendar, and beyond it elsewhere
+            return None
+        return time
     return None
 
 

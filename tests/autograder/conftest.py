@@ -29,6 +29,11 @@ def typed_answers(path):
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
+def points_of(grade_id, set_name="convolution"):
+    """What an exercise is worth."""
+    return source.load(set_name).exercises[grade_id].points
+
+
 @pytest.fixture
 def hand_in(tmp_path):
     """Write a notebook: the release with some answers filled in, after `change` had its way with it."""

@@ -86,7 +86,7 @@ def stormy(request, tmp_path_factory):
     (folder / "a pipe.ipynb").unlink(missing_ok=True)
     os.mkfifo(folder / "a pipe.ipynb")
     problem_set = source.load("convolution")
-    settings = batch.Settings.draw(problem_set, SEED, seconds=1, unsafe=False)
+    settings = batch.Settings.draw(problem_set, SEED, seconds=2.5, unsafe=False)
     found = downloads.find(folder, "convolution", home / "unpacked").students
     os.environ["SECRET"] = "SECRET-OF-THE-GRADER"
     with pytest.MonkeyPatch.context() as patch:

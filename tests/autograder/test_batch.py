@@ -14,7 +14,7 @@ from autograder import batch, downloads
 from autograder.downloads import HandedIn
 from autograder.result import CaseResult, CodeResult, Result, State
 from autograder.verdict import Right, Wrong
-from tests.autograder.conftest import ANSWERS, SEED, typed_answers
+from tests.autograder.conftest import ANSWERS, SEED, points_of, typed_answers
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = {"sizes": typed_answers(ANSWERS / "convolution" / "loops.txt")["sizes"]}
@@ -48,7 +48,7 @@ def test_a_killed_run_goes_on(tmp_path, hand_in):
     assert {path: path.read_bytes() for path in kept} == kept
     with (results / "grades.csv").open() as file:
         assert [(row["student"], row["score"]) for row in csv.DictReader(file)] == [
-            (f"s{n:02d}", "6") for n in range(6)
+            (f"s{n:02d}", f"{points_of('sizes'):g}") for n in range(6)
         ]
 
 

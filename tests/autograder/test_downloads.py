@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import unicodedata
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -17,12 +18,12 @@ from autograder.__main__ import app
 from autograder.downloads import find
 from autograder.result import State
 from autograder.roster import read as read_roster
-from tests.autograder.conftest import ANSWERS, SEED, typed_answers
+from tests.autograder.conftest import ANSWERS, SEED, points_of, typed_answers
 
 # nbgrader 0.9.6 makes its submissions before it adds them to the session
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 TABLE = {"sizes": typed_answers(ANSWERS / "convolution" / "loops.txt")["sizes"]}
-POINTS = 6
+POINTS = points_of("sizes")
 
 
 @pytest.fixture
@@ -184,9 +185,119 @@ def test_a_full_disk_is_no_students_fault(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     archive(tmp_path / "class.zip", {"zoe_2_99002_homework.ipynb": "{}"})
-    monkeypatch.setattr(zipfile.ZipFile, "extract", full)
+    monkeypatch.setattr(downloads.shutil, "copyfileobj", full)
     with pytest.raises(OSError, match="No space left"):
         find(tmp_path / "class.zip", "convolution", tmp_path / "u")
+
+
+DEEP = "a/" * 1500 + "x.ipynb"
+ODD = {
+    "two zips of one student": ({"ada_1_91_a.zip": ["h.ipynb"], "ada_1_92_b.zip": ["h.ipynb"]}, 2, 0),
+    "one name thrice": ({"ada_1_91_a.zip": ["h.ipynb", "../h.ipynb", "./h.ipynb"]}, 3, 0),
+    "a member twice": ({"ada_1_91_h.ipynb": "1", "ada_1_91_h.ipynb ": "2"}, 1, 0),
+    "a file and a folder of one name": (
+        {"Ada_1_assignsubmission_file": "", "Ada_1_assignsubmission_file/x.ipynb": "2"},
+        1,
+        0,
+    ),
+    "backslashes": ({"Ada_1_assignsubmission_file\\h.ipynb": "1", "Ada_1_assignsubmission_file\\i.ipynb": "2"}, 2, 0),
+    "a deep folder in a zip": ({"ada_1_91_a.zip": [DEEP]}, 1, 0),
+    "a deep folder": ({f"Ada_1_assignsubmission_file/{DEEP}": "1"}, 1, 0),
+    "a path of 4 kB": ({f"Ada_1_assignsubmission_file/{('b' * 199 + '/') * 22}x.ipynb": "1"}, 1, 0),
+    "a name of one point": ({". Kumar_1_assignsubmission_file/h.ipynb": "1"}, 1, 0),
+    "a name too long for a file": ({f"{'é' * 120}_1_assignsubmission_file/h.ipynb": "1"}, 1, 0),
+    "a zip in a zip": ({"ada_1_91_a.zip": ["b.zip"]}, 0, 0),
+    "forty notebooks": ({f"Ada_1_assignsubmission_file/{n}.ipynb": str(n) for n in range(40)}, 20, 20),
+}
+
+
+@pytest.mark.parametrize("members, notebooks, unreadable", ODD.values(), ids=ODD)
+def test_odd_downloads_keep_every_notebook_and_every_student(members, notebooks, unreadable, tmp_path):
+    (tmp_path / "roster.csv").write_text("id,number,name\nad07,1,Ada Doe\nzo9,2,Zoe Roe\n")
+    packed = {}
+    for name, content in members.items():
+        if isinstance(content, list):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of names that come twice
+                archive(tmp_path / "inner.zip", dict.fromkeys(content, "{}"))
+            content = (tmp_path / "inner.zip").read_bytes()
+        packed[name] = content
+    archive(tmp_path / "class.zip", packed | {"zoeroe_2_93_h.ipynb": "{}"})
+    for _ in range(2):  # what an earlier run has left is in nobody's way
+        found = find(tmp_path / "class.zip", "convolution", tmp_path / "u", read_roster(tmp_path / "roster.csv"))
+        assert (len(found.students["zo9"].notebooks), found.students.keys()) == (1, {"ad07", "zo9"})
+        ada = found.students["ad07"]
+        assert (len(ada.notebooks), len(ada.unreadable)) == (notebooks, unreadable)
+        assert len({path.read_text() for path in ada.notebooks}) <= len(ada.notebooks) == len(set(ada.notebooks))
+
+
+def flawed(archive, at, value):
+    """Change a byte of the central directory."""
+    content = bytearray(archive)
+    content[content.index(b"PK\1\2") + at] = value
+    return bytes(content)
+
+
+@pytest.mark.parametrize("at, value", [(6, 99), (46, 0xFF), (10, 77)], ids=["version", "name", "method"])
+def test_an_archive_of_another_kind_is_its_students_affair(at, value, tmp_path):
+    archive(tmp_path / "inner.zip", {"hä.ipynb": "{}"})
+    (tmp_path / "class" / "ada").mkdir(parents=True)
+    (tmp_path / "class" / "ada" / "h.zip").write_bytes(flawed((tmp_path / "inner.zip").read_bytes(), at, value))
+    (tmp_path / "class" / "zoe.ipynb").write_text("{}")
+    students = find(tmp_path / "class", "convolution", tmp_path / "u").students
+    assert not students["ada"].notebooks and len(students["ada"].unreadable) == 1
+    assert len(students["zoe"].notebooks) == 1
+
+
+def test_what_is_no_ordinary_file_is_not_opened(tmp_path):
+    (tmp_path / "class" / "ada").mkdir(parents=True)
+    os.mkfifo(tmp_path / "class" / "ada" / "h.zip")
+    os.mkfifo(tmp_path / "class" / "ben.ipynb")
+    os.symlink("x" * 300, tmp_path / "class" / "cleo.ipynb")
+    students = find(tmp_path / "class", "convolution", tmp_path / "u").students
+    assert {name: len(each.unreadable) for name, each in students.items()} == {"ada": 1, "ben": 1, "cleo": 1}
+
+
+def test_the_results_are_nobodys_submission(tmp_path):
+    folder = lay(tmp_path / "class", ["ada.ipynb", "results/records/old.ipynb"])
+    assert find(folder, "convolution", folder / "results" / "unpacked").students.keys() == {"ada"}
+
+
+def test_an_id_of_the_roster_comes_before_a_name_of_the_lms(tmp_path):
+    (tmp_path / "roster.csv").write_text("id\nws_2027_01_ada\nws_2027_02_ben\n")
+    known = read_roster(tmp_path / "roster.csv")
+    for form in ("{}/h.ipynb", "{}.ipynb"):
+        folder = lay(tmp_path / str(len(form)), [form.format(student) for student in known.ids])
+        found = find(folder, "convolution", tmp_path / "u", known)
+        assert [len(each.notebooks) for each in found.students.values()] == [1, 1] and not found.strangers
+
+
+def test_names_of_moodle_have_gaps(tmp_path):
+    (tmp_path / "roster.csv").write_text("id,number,name\nj1,5,Jane Doe\n")
+    folder = lay(tmp_path / "class", ["Jan Edoe_77_assignsubmission_file/h.ipynb"])
+    found = find(folder, "convolution", tmp_path / "u", read_roster(tmp_path / "roster.csv"))
+    assert found.strangers == ["Jan Edoe_77"] and not found.students["j1"].notebooks
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ('id,name\nada,"Ada\nben,Ben\n', "is no CSV in UTF-8: unexpected end of data"),
+        ("id,number\nada,12345\nben,12345\n", "gives the number 12345 to 'ada' and to 'ben'"),
+        ("id,name\nada,Ada\n,Ben\n", r"row 2 \(Ben\), has an id that can name no file: ''"),
+        ("id\nad\0a\n", "can name no file|line contains NUL"),
+    ],
+)
+def test_a_roster_that_would_lose_somebody_is_refused(text, words, tmp_path):
+    (tmp_path / "roster.csv").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_roster(tmp_path / "roster.csv")
+
+
+def test_canvass_own_lines_are_no_students(tmp_path):
+    lines = "Student,ID,SIS User ID,SIS Login ID\n,,,,\n    Points Possible,,,\n"
+    (tmp_path / "roster.csv").write_text(f'{lines}"Student, Test",9,,\n"Student, Testa",10,te1,testa\n')
+    assert read_roster(tmp_path / "roster.csv").ids == ("te1",)
 
 
 def test_too_many_notebooks_of_an_archive_are_not_unpacked(tmp_path):
@@ -238,12 +349,12 @@ def test_another_sets_notebook_does_not_count(hand_in, tmp_path, convolution, se
 
 def unreadable(folder):
     """Make a folder unreadable even for root: a mount that hangs, say."""
-    real = Path.iterdir
+    real = os.scandir
 
-    def refuse(self):
-        if self == folder:
+    def refuse(path="."):
+        if path == folder:
             raise PermissionError(13, "Permission denied")
-        return real(self)
+        return real(path)
 
     return refuse
 
@@ -268,16 +379,16 @@ def test_nothing_about_one_student_ends_the_run(hand_in, tmp_path, monkeypatch):
     (folder / "locked").mkdir()
     surrogate = hand_in({"sizes": TABLE["sizes"] + "\n# HALF"}, "surrogate", folder=folder)
     surrogate.write_text(surrogate.read_text().replace("HALF", "\\ud800"))
-    monkeypatch.setattr(Path, "iterdir", unreadable(folder / "locked"))
+    monkeypatch.setattr(os, "scandir", unreadable(folder / "locked"))
     said = run("grade", "convolution", folder, "--results", results)
     with (results / "grades.csv").open() as file:
         rows = {row["student"]: row for row in csv.DictReader(file)}
     assert len(rows) == len(os.listdir(folder)) == 10
     scores = sorted(row["score"] for row in rows.values())
-    assert scores == [""] * 4 + ["6"] * 6
+    assert scores == [""] * 4 + [f"{POINTS:g}"] * 6
     assert "empty.ipynb is empty: a file of 0 bytes" in rows["empty"]["reason"]
     assert rows["locked"]["reason"] == "locked can't be read: Permission denied"
-    assert rows["surrogate"]["score"] == "6" and "\x1b" not in said
+    assert rows["surrogate"]["score"] == f"{POINTS:g}" and "\x1b" not in said
     assert len(list((results / "feedback").iterdir())) == 10
     assert "6 of them graded before" in run("grade", "convolution", folder, "--results", results)
     said = run("gradebook", results, folder, "--course", tmp_path / "course")
@@ -308,7 +419,7 @@ def test_a_class_as_moodle_gives_it(hand_in, tmp_path):
     run("grade", "convolution", tmp_path / "download.zip", "--results", results, "--roster", tmp_path / "worksheet.csv")
     with (results / "grades.csv").open() as file:
         rows = [(row["student"], row["score"]) for row in csv.DictReader(file)]
-    assert rows == [("s0", "6"), ("s1", "6"), ("s2", "6"), ("s3", "")]
+    assert rows == [*((f"s{n}", f"{POINTS:g}") for n in range(3)), ("s3", "")]
     assert (results / "ignored.csv").read_text() == "file,why\n"
 
 
@@ -351,7 +462,7 @@ def test_feedback_goes_back_to_the_folders_of_the_download(as_zip, with_roster, 
     with zipfile.ZipFile(results / "feedback.zip") as file:
         pages = {name: file.read(name).decode() for name in file.namelist()}
     assert sorted(pages) == sorted(f"{folder}/feedback.html" for folder, _ in MOODLE_NAMES.values())
-    assert all("6 of 30 points" in page for page in pages.values())
+    assert all(f"{POINTS:g} of 30 points" in page for page in pages.values())
     assert all("assignsubmission_file" in name.split("/")[0] for name in pages)
     if with_roster:
         assert "s0" in pages[f"{MOODLE_NAMES['s0'][0]}/feedback.html"]

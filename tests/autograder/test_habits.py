@@ -4,11 +4,11 @@ import nbformat
 import pytest
 
 from autograder.submission import read
-from tests.autograder.conftest import ANSWERS, typed_answers
+from tests.autograder.conftest import ANSWERS, points_of, typed_answers
 
 RIGHT = typed_answers(ANSWERS / "convolution" / "helpers.txt")
 FORWARD = {"forward": RIGHT["forward"]}
-POINTS = 6
+POINTS = points_of("forward")
 TORCH = typed_answers(ANSWERS / "convolution" / "tensors.txt")
 
 
