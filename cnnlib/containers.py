@@ -335,16 +335,19 @@ class Branching(_Container):
             raise RuntimeError("Branching.backward needs a forward pass before it")
         if len(gradients) != self._outputs:
             raise ValueError(f"there are {self._outputs} outputs, so as many gradients, not {len(gradients)}")
-        dx = gradients.pop(0)
+        trunk = list(self.trunk.items())
         first = 0 if need_input_grad else _first_to_train(list(self.trunk.values()))
-        for k, (name, part) in reversed(list(enumerate(self.trunk.items()))):
+        dx = gradients.pop(0)
+        for name, part in reversed(trunk[first:]):
             if name in self.heads and gradients:
-                asked = self.heads[name][1].backward(gradients.pop(), k >= first)
-                dx = dx + asked if k >= first else None
-            if k >= first:
-                dx = part.backward(dx, need_input_grad or k > first)
-            else:
-                part.forget()
+                _, head = self.heads[name]
+                dx = dx + head.backward(gradients.pop())
+            dx = part.backward(dx, need_input_grad or name != trunk[first][0])
+        for name, part in reversed(trunk[:first]):  # frozen, and nothing before it learns
+            if name in self.heads and gradients:
+                _, head = self.heads[name]
+                head.backward(gradients.pop(), need_input_grad=False)
+            part.forget()
         return dx if need_input_grad else None
 
     def _put(self, name: str, part: Module) -> None:

@@ -45,6 +45,7 @@ def graded(course, path):
     """Grade one notebook of the class, anew."""
     store = Results(course / "results")
     store.save(grade_student(path.stem, HandedIn([path]), source.load("training"), store.settings))
+    store.end()
 
 
 def run(*words):
