@@ -207,8 +207,10 @@ def _walk(folder: Path, results: Path) -> Iterator[_File]:
         for entry in inside:
             name, path = (*parts, entry.name), Path(entry.path)
             if entry.is_symlink():
-                is_one = os.path.isdir(path) or entry.name.lower().endswith((*NOTEBOOK, ".zip"))
-                yield _File(name, path, "is a link and not a notebook of its own" if is_one else None)
+                to_folder = os.path.isdir(path)
+                may_hold = to_folder or entry.name.lower().endswith((*NOTEBOOK, ".zip"))
+                why = "is a link and not a notebook of its own" if may_hold else None
+                yield _File((*name, "") if to_folder else name, path, why)
             elif entry.is_dir(follow_symlinks=False):
                 waiting.append((path, name))
             elif entry.is_file(follow_symlinks=False):

@@ -254,8 +254,9 @@ def test_what_is_no_ordinary_file_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "class" / "ada" / "h.zip")
     os.mkfifo(tmp_path / "class" / "ben.ipynb")
     os.symlink("x" * 300, tmp_path / "class" / "cleo.ipynb")
+    os.symlink(tmp_path, tmp_path / "class" / "dora")
     students = find(tmp_path / "class", "convolution", tmp_path / "u").students
-    assert {name: len(each.unreadable) for name, each in students.items()} == {"ada": 1, "ben": 1, "cleo": 1}
+    assert {name: len(each.unreadable) for name, each in students.items()} == {"ada": 1, "ben": 1, "cleo": 1, "dora": 1}
 
 
 def test_the_results_are_nobodys_submission(tmp_path):
