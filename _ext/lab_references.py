@@ -51,7 +51,7 @@ def sources() -> dict[str, str]:
     pages = {}
     for page in ["chapters/index", *course.toc_files()]:
         if (path := ROOT / f"{page}.md").exists():
-            pages[path.name] = path.read_text()
+            pages[path.name] = path.read_text(encoding="utf-8")
         else:
             pages[f"{path.stem}.ipynb"] = course.text(path.with_suffix(".ipynb"))
     return pages
@@ -74,7 +74,7 @@ def equations() -> dict[str, dict]:
 
 def terms() -> dict[str, str]:
     """Each term of the glossary and its definition."""
-    body = GLOSSARY.search((ROOT / "chapters" / "glossary.md").read_text())["body"]
+    body = GLOSSARY.search((ROOT / "chapters" / "glossary.md").read_text(encoding="utf-8"))["body"]
     found = {}
     for block in re.split(r"\n{2,}(?=\S)", body.strip("\n")):
         lines = block.split("\n")
@@ -91,4 +91,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    TABLE.write_text(table())
+    TABLE.write_text(table(), encoding="utf-8")
