@@ -36,15 +36,13 @@ notebooks: book  ## write a plain notebook a chapter into _build/notebooks (with
 lite: python  ## build a JupyterLab that runs the chapters in the browser into _build/lite
 	@.venv/bin/python tools/make_lite.py
 
-# The book is built beside the tests, and before them in line for a processor. That runs its notebooks; a test holds the
-# build to have run every cell of them as they are. The releases, which the build doesn't run, nbval does.
+# The book is built first, which runs its notebooks; a test holds the build to have run every cell of them as they are.
+# The releases, which the build doesn't run, nbval does. If the build fails, the book's tests say so at the end.
 test: python system  ## run every test: style, units, notebooks, book, browser, grading
-	@mkdir -p _build
-	@echo "==> running the tests; beside them the book is built, which _build/book.log follows"
-	@.venv/bin/python tools/build_book.py > _build/book.log 2>&1 & book=$$!; \
-	  OMP_NUM_THREADS=1 nice .venv/bin/python -m pytest tests chapters/homework-*.ipynb --nbval-lax \
-	    -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rs --durations 10; tests=$$?; \
-	  wait $$book || { tail -n 40 _build/book.log; exit 1; }; exit $$tests
+	@.venv/bin/python tools/build_book.py || echo "==> the book did not build; the other tests run all the same"
+	@echo "==> running the tests"
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests chapters/homework-*.ipynb --nbval-lax \
+	  -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rs --durations 10
 
 release: book system  ## write the problem sets' releases, and check that no answer leaks
 	@.venv/bin/python -m autograder release

@@ -28,12 +28,15 @@ NEEDS = {"page": "browser", "browser": "browser", "context": "browser", "site": 
 """Fixtures, and the marker of what they need."""
 
 
+LONG = ["book", "slow", "sandbox", "browser"]
+"""What makes a file long, in the order in which workers take such files."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by what it needs, so that `make check` can leave out what takes long, and put long files first.
 
-    Workers take the files in turn, and fill up with short ones at the end. Those that need the book wait for its build,
-    which `make test` begins with them. Those that need nothing but a browser count the frames of figures: by then the
-    book's pages are done, and hardly another browser is at work.
+    Workers take the files in turn, and fill up with short ones at the end. Those that need nothing but a browser count
+    the frames of figures: by then the book's pages are done, and hardly another browser is at work.
     """
     files: dict[Path, list[pytest.Item]] = defaultdict(list)
     for item in items:
@@ -45,8 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(path: Path) -> tuple[int, int, Path]:
         needs = {mark.name for test in files[path] for mark in test.iter_markers()}
-        turn = 1 if "book" in needs else 0 if needs & {"slow", "sandbox"} else 2 if "browser" in needs else 3
-        return turn, -len(files[path]), path
+        return next((at for at, need in enumerate(LONG) if need in needs), len(LONG)), -len(files[path]), path
 
     order = {path: number for number, path in enumerate(sorted(files, key=place))}
     items.sort(key=lambda item: order[item.path])

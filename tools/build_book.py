@@ -13,8 +13,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -90,18 +88,11 @@ def build() -> int:
     return status
 
 
-@contextmanager
-def alone() -> Iterator[None]:
-    """Wait until no other process builds the book, and let none begin."""
+def main() -> int:
+    """Build under a lock, and say where the result is."""
     BUILD.mkdir(exist_ok=True)
     with (BUILD / "book.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def main() -> int:
-    """Build, and say where the result is."""
-    with alone():
         status = build()
     if status:
         print("==> the book did not build: the first warning or error above says why", file=sys.stderr)

@@ -91,7 +91,7 @@ def test_processor_time_is_that_of_the_whole_family(body, box):
 @in_every_box
 @pytest.mark.parametrize("busy", [2], indirect=True, ids=["a third of a core"])  # Python's own start is not starved
 def test_an_answer_that_sleeps_is_ended_by_the_clock_and_is_not_starved(box, busy):
-    run = asked(box, "time.sleep(10**6)", limits=Limits(seconds=0.5, patience=40))
+    run = asked(box, "time.sleep(10**6)", limits=Limits(seconds=0.5, patience=20))
     assert isinstance(run.ended, OutOfClock) and not run.ended.starved, run
 
 

@@ -26,10 +26,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def site() -> Path:
-    """The folder of the built book, which has to be of the files as they are now; a build under way is awaited."""
-    with build_book.alone():
-        current = build_book.is_current()
-    if not current:
+    """The folder of the built book, which has to be the build of the files as they are now."""
+    if not build_book.is_current():
         pytest.fail("_build/html is not the book as it is now, or it did not build: run `make book`")
     return build_book.BUILD / "html"
 
