@@ -64,6 +64,7 @@ def type_(clone: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
     ours = re.compile(r"PYTHON|PYTEST|JUPYTER|IPYTHON|VIRTUAL_ENV$|COURSE_")
     environment = {name: value for name, value in os.environ.items() if not ours.match(name)}
     environment["PATH"] = os.pathsep.join((str(programs), environment["PATH"]))
+    environment["PIP_NO_COMPILE"] = "1"  # what is imported is compiled then; most of these packages never are
 
     def typed(line: str) -> subprocess.CompletedProcess[str]:
         program, *arguments = line.split()
