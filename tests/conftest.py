@@ -1,4 +1,4 @@
-"""What several test folders share: the engine option, Hypothesis without time limits, a browser without a network."""
+"""What several test folders share: the engine option, a browser without a network, and patience with slow machines."""
 
 import os
 import shutil
@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import settings
-from playwright.sync_api import BrowserContext, Route
+from playwright.sync_api import BrowserContext, Route, expect
 
 settings.register_profile("course", deadline=None)  # a slow machine is no wrong result
 settings.load_profile("course")
+expect.set_options(timeout=60_000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -377,7 +377,6 @@ def reader(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Reader]]:
 
     def make(width: int = 1280, **options: object) -> Reader:
         context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **options)
-        context.set_default_timeout(10_000)
         made.append(Reader(context, tmp_path))
         return made[-1]
 
@@ -392,8 +391,7 @@ def reader(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Reader]]:
 @pytest.fixture
 def says() -> Callable[[Locator, str | re.Pattern], None]:
     """Wait until the figure's status line says the sentence."""
-    # a figure that loads a network first may take longer than Playwright's own limit on a busy machine
-    return lambda figure, sentence: expect(figure.get_by_role("status")).to_have_text(sentence, timeout=30_000)
+    return lambda figure, sentence: expect(figure.get_by_role("status")).to_have_text(sentence)
 
 
 @pytest.fixture

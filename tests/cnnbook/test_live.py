@@ -133,7 +133,7 @@ def _answer(dialog: Locator) -> None:
 def open_notebook(page: Page, address: str) -> None:
     """Open a notebook and wait for its kernel; its own indicator says "idle" before there is one."""
     page.goto(address)
-    expect(page.locator("#jp-main-statusbar")).to_contain_text("(ipykernel) | Idle", timeout=60_000)
+    expect(page.locator("#jp-main-statusbar")).to_contain_text("(ipykernel) | Idle")
 
 
 def until_it_runs(start: Callable[[], None], prompt: Locator) -> None:
@@ -203,14 +203,14 @@ def test_in_a_live_notebook(lab, page):
 
     run(fourth)
     count = len(figures.__all__) - 1
-    expect(fourth.locator(".cnnlib-demo[data-live]")).to_have_count(count, timeout=30_000)
-    expect(fourth.locator(".frame")).to_have_count(2 * count, timeout=30_000)
+    expect(fourth.locator(".cnnlib-demo[data-live]")).to_have_count(count)
+    expect(fourth.locator(".frame")).to_have_count(2 * count)
     # What a figure fetches: the kernel hands it out to a widget, and a page that is no book's has it nowhere.
     plain, widget = fourth.get_by_role("region", name=re.compile("^Show it something")).all()
     plain.get_by_role("radio", name="an espresso").check(force=True)
-    expect(plain.get_by_role("status")).to_contain_text("figures.classifier().widget()", timeout=30_000)
+    expect(plain.get_by_role("status")).to_contain_text("figures.classifier().widget()")
     widget.get_by_role("radio", name="an espresso").check(force=True)
-    expect(widget.get_by_role("status")).to_have_text(re.compile("^First guess: espresso"), timeout=60_000)
+    expect(widget.get_by_role("status")).to_have_text(re.compile("^First guess: espresso"))
 
     run(fifth)
     fifth.get_by_role("textbox", name="Two and two?").fill("22")
@@ -225,7 +225,7 @@ def test_a_chapters_slider_runs_the_library_again(lab, page):
     run_all(page)
     panel = page.locator(".widget-interact")
     picture = panel.get_by_role("img", name=re.compile("^A handwritten five"))
-    expect(picture).to_have_accessible_name(re.compile("32 by 32 values, with stride 1"), timeout=60_000)
+    expect(picture).to_have_accessible_name(re.compile("32 by 32 values, with stride 1"))
     before = picture.inner_html()
     panel.locator(".widget-slider", has_text="stride").get_by_role("slider").press("ArrowRight")
     expect(picture).to_have_accessible_name(re.compile("16 by 16 values, with stride 2"))
@@ -241,7 +241,7 @@ def test_a_slider_linked_to_a_figure(lab, page):
     pair = page.locator(".widget-vbox:not(.widget-interact)", has=page.locator(".widget-slider"))
     status = pair.get_by_role("status")
     # stride 2 and padding 1, as the cells before have set them
-    expect(status).to_contain_text("Output 1 of 4", timeout=60_000)
+    expect(status).to_contain_text("Output 1 of 4")
     pair.locator(".widget-slider").get_by_role("slider").press("ArrowRight")
     expect(status).to_contain_text("Output 1 of 3")
     pair.get_by_role("button", name="increase Stride S").click()
@@ -279,15 +279,15 @@ OPEN = ".myst .text-yellow-600"
 def rendered(page: Page, count: int) -> Locator:
     """The notebook's Markdown cells, once they are all there."""
     cells = page.locator(".jp-MarkdownCell.jp-mod-rendered", has=page.locator(".myst"))
-    expect(cells).to_have_count(count, timeout=60_000)
-    expect(cells.last).to_contain_text("Where next", timeout=60_000)
+    expect(cells).to_have_count(count)
+    expect(cells.last).to_contain_text("Where next")
     return cells
 
 
 def assert_nothing_is_raw(cells: Locator) -> None:
     left = [found[0] for text in cells.all_inner_texts() for found in RAW.finditer(text)]
     assert left == []
-    expect(cells.page.locator(OPEN)).to_have_text([], timeout=60_000)
+    expect(cells.page.locator(OPEN)).to_have_text([])
 
 
 def test_a_chapters_text_is_shown_as_in_the_book(lab, page):
