@@ -40,6 +40,7 @@ def test_the_sets_have_one_order_everywhere():
     for heading in ("plan-four-weeks", "homework-in-a-course"):
         assert linked(guide.partition(f"({heading})=")[2].partition("\n(")[0]) == SETS, heading
     assert linked(text_of(CHAPTERS / "how-to-use.ipynb")) == SETS
+    assert linked((CHAPTERS / "index.md").read_text(encoding="utf-8")) == SETS
 
 
 @pytest.mark.parametrize("name", SETS)

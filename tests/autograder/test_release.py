@@ -53,7 +53,7 @@ def test_solution_gets_full_marks_and_release_none(name, class_seed, tmp_path, b
 
 @pytest.mark.parametrize("name", SETS)
 def test_points_are_stated(name):
-    table = re.findall(r"^\| (\d\. .*?) \| (\d+)", source.release(name).cells[0].source, re.MULTILINE)
+    table = re.findall(r"^\| (\d+\. .*?) \| (\d+)", source.release(name).cells[0].source, re.MULTILINE)
     cells = [cell for cell in source.load(name).cells if not isinstance(cell, Given)]
     assert [(title, float(points)) for title, points in table] == [(cell.title, cell.points) for cell in cells]
 
