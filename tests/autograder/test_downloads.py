@@ -463,7 +463,7 @@ def test_feedback_goes_back_to_the_folders_of_the_download(as_zip, with_roster, 
     with zipfile.ZipFile(results / "feedback.zip") as file:
         pages = {name: file.read(name).decode() for name in file.namelist()}
     assert sorted(pages) == sorted(f"{folder}/feedback.html" for folder, _ in MOODLE_NAMES.values())
-    assert all(f"{POINTS:g} of 30 points" in page for page in pages.values())
+    assert all(f"{POINTS:g} of 34 points" in page for page in pages.values())
     assert all("assignsubmission_file" in name.split("/")[0] for name in pages)
     if with_roster:
         assert "s0" in pages[f"{MOODLE_NAMES['s0'][0]}/feedback.html"]

@@ -92,7 +92,7 @@ def test_points_follow_the_answers(a_class):
 
 def test_feedback_says_why(a_class):
     pages = {path.stem: path.read_text() for path in (a_class[1] / "feedback").glob("*.html")}
-    assert "30 of 30 points" in pages["ada"]
+    assert "30 of 34 points" in pages["ada"]
     assert "The reason: not answered" in pages["ben"]
     assert "the process ended before the answers were complete" in pages["cleo"]
     assert "SyntaxError" in pages["cleo"]
@@ -119,7 +119,7 @@ def test_exports(a_class):
     assert moodle.keys() == rows.keys() and moodle["ada"] == "30" and moodle["gus"] == ""
     with (results / "canvas.csv").open() as file:
         canvas = list(csv.reader(file))
-    assert canvas[1] == ["    Points Possible", "", "", "", "30"]
+    assert canvas[1] == ["    Points Possible", "", "", "", "34"]
     assert ["ben", "", "ben", "", "0"] in canvas
 
 

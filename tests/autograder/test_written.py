@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autograder import source
-from autograder.problem_set import Given, Written
+from autograder.problem_set import Given, Written, answer_key
 
 LOG = re.compile(r"^`(\w+\(.*\))` printed\n\n```text\n(.*?)```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -91,3 +91,40 @@ def test_the_numbers_of_the_model_answers_are_those_of_the_runs():
     missing = {(letter, text) for letter, texts in said.items() for text in texts
                if text not in written[f"{letter}-words"].rubric.replace("\n", " ")}  # fmt: skip
     assert missing == set()
+
+
+CHANCE, ROOT = (0.084 * 0.916 / 2000) ** 0.5, 0.9**0.5  # of an error of 8.4 % on 2,000 images; of the momentum
+CURVATURES, FLAT, STEEP = np.linspace(1, 100, 100), np.array([2.0, 0, 0, 0]), np.array([-3.0, 1, 0, 0])
+PARAMETERS, PLACES = {"fully connected": 4096 * 1000, "convolution": 64 * 64 * 3**2}, 112**2
+
+
+def p_norm(root, window):
+    return getattr(np, root)(np.abs(window) ** 64.0) ** (1 / 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "grade_id", "numbers"),
+    [
+        ("optimisation", "two-runs", [f"{0.003 * 2000:.0f} images", f"{100 * CHANCE:.1f} points"]),
+        ("optimisation", "same-factor", [f"{ROOT:.4f}", f"{(1 - ROOT) ** 2:.4f}", f"{(1 + ROOT) ** 2:.3f}"]),
+        ("architectures", "where-time", [f"{n:,}" for n in (*PARAMETERS.values(), PLACES, 36_864 * PLACES)]),
+        ("architectures", "two-for-one", [f"about ${25 / 18:.2f}"]),
+    ],
+)
+def test_the_numbers_of_a_model_answer_are_right(name, grade_id, numbers):
+    rubric = source.load(name).written[grade_id].rubric
+    assert [number for number in numbers if number not in rubric] == []
+
+
+def test_the_bowl_has_the_factor_of_the_model_answer():
+    factor = answer_key(source.load("optimisation"))["rate"].solution
+    assert factor(CURVATURES, 0.01, 0.9) == pytest.approx(ROOT) == factor(CURVATURES, 0.03, 0.9)
+    assert factor(CURVATURES, 0.03796, 0.9) == pytest.approx(ROOT) and factor(CURVATURES, 0.03798, 0.9) > 0.97
+
+
+@pytest.mark.parametrize("class_seed", range(4))
+def test_the_windows_of_the_model_answer_have_these_norms(class_seed):
+    root = source.variant("convolution", class_seed)["root"]["name"]
+    rubric = source.load("convolution", class_seed).written["as-maximum"].rubric
+    other = FLAT if root == "mean" else FLAT * 0 + 2
+    assert f"{p_norm(root, STEEP):.3f}" in rubric and f"{p_norm(root, other):.3f}" in rubric
