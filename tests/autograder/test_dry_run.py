@@ -18,6 +18,7 @@ from tests.autograder.conftest import ANSWERS, SEED, typed_answers
 
 ROOT = Path(__file__).resolve().parents[2]
 RIGHT = typed_answers(ANSWERS / "convolution" / "loops.txt")
+ALL = RIGHT | {"shift-one": "It moves too.", "as-maximum": "(-3, 1, 0, 0): absolute values."}  # in words too
 
 
 def tried(path):
@@ -128,8 +129,8 @@ def test_it_runs_where_nothing_but_the_wheel_is(installed, hand_in):
     done = typed(installed, "try", hand_in({"sizes": RIGHT["sizes"], "forward": "1 +"}))
     assert done.returncode == 1 and not done.stderr
     assert "✓ 1. Output sizes: runs, and its check passes" in done.stdout and "✗ 2. " in done.stdout
-    assert typed(installed, "try", hand_in(RIGHT)).returncode == 0
-    alone = [sys.executable, "-m", "autograder.dry_run", str(hand_in(RIGHT))]
+    assert typed(installed, "try", hand_in(ALL)).returncode == 0
+    alone = [sys.executable, "-m", "autograder.dry_run", str(hand_in(ALL))]
     assert subprocess.run(alone, cwd=installed, env=os.environ | {"PYTHONPATH": ""}).returncode == 0
     done = typed(installed, "grade", "convolution")
     assert done.returncode == 1 and "python -m autograder try FILE runs" in done.stderr
@@ -139,7 +140,7 @@ def test_metadata_that_is_lost_is_explained(installed, hand_in, tmp_path):
     def lose(notebook):
         notebook.metadata.pop("problem_set")
 
-    path = hand_in(RIGHT, change=lose)
+    path = hand_in(ALL, change=lose)
     done = typed(installed, "try", path)
     assert done.returncode == 2 and "Give the notebook that was handed out too" in done.stderr
     assert typed(installed, "try", path, "--release", source.page("convolution")).returncode == 0

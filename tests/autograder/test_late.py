@@ -18,7 +18,7 @@ from autograder.downloads import find
 from autograder.grading import questions
 from autograder.late import DUE as EXTENDED
 from autograder.late import LatePolicy, file_time, read_times, zone
-from autograder.result import CaseResult, CodeResult, Undecided
+from autograder.result import CaseResult, CodeResult, NotAnswered, Undecided, WrittenResult
 from autograder.verdict import Right
 from tests.autograder.conftest import SEED
 from tests.autograder.test_batch import record
@@ -120,15 +120,17 @@ def test_a_list_that_holds_no_times_is_explained(text, says, tmp_path):
 
 @pytest.fixture
 def graded_run(tmp_path, convolution):
-    """A run in which ada and ben have all points, and handed in five days after DUE."""
+    """A run in which ada and ben have all points that a machine gives, and handed in five days after DUE."""
     store = Results(tmp_path / "results")
     store.begin(Settings.draw(convolution, SEED, seconds=5, unsafe=False))
     right = [
         CodeResult(name, name, convolution.exercises[name].points, [CaseResult(q.title, Right()) for q in asked])
         for name, asked in questions(convolution, SEED).items()
     ]
+    nothing = [WrittenResult(name, name, asked.points, NotAnswered()) for name, asked in convolution.written.items()]
     for student in ("ada", "ben"):
-        store.save(replace(record(student), judged=right, file_time=after(5 * 24 * 3600)))
+        whole = record(student, points=convolution.points)
+        store.save(replace(whole, judged=right + nothing, file_time=after(5 * 24 * 3600)))
     store.end()
     return tmp_path
 
