@@ -10,6 +10,7 @@ from autograder import sandbox, source
 from autograder.grading import grade
 
 ANSWERS = Path(__file__).with_name("answers")
+IN_WORDS = {"shift-one": "It moves too.", "as-maximum": "Not of (-3, 1, 0, 0)."}  # the convolution set asks
 SEED = 20260101  # the random inputs of these tests; a real run draws its own
 
 
