@@ -136,7 +136,7 @@ def test_page_on_a_laptop(
 
 def test_a_pale_word_of_code_is_found(page: Page) -> None:
     pale = '<span class="k" style="color: #ddd">if</span>'
-    code = f'<div class="highlight"><pre>plain <span class="n">fine</span> <span class="n">too</span> {pale}</pre></div>'
+    code = f'<div class="highlight"><pre><span class="n">fine</span> <span class="n">too</span> {pale}</pre></div>'
     page.set_content(f'<html lang="en"><title>Code</title><main><h1>Code</h1>{code}</main></html>')
     page.evaluate(ONE_TOKEN_OF_A_KIND)
     (fault,) = faults_of(page)
