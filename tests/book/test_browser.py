@@ -143,24 +143,20 @@ def test_a_pale_word_of_code_is_found(page: Page) -> None:
     assert fault.startswith("color-contrast") and pale[:15] in fault
 
 
-def test_page_on_a_phone(page: Page, address: str, page_name: str, subtests: pytest.Subtests) -> None:
-    """Opened in dark, then changed to light: the laptop's begins in light."""
+def test_page_from_a_file_on_a_phone(page: Page, site: Path, page_name: str, subtests: pytest.Subtests) -> None:
+    """Opened in dark, without a server, then changed to light: the laptop's has a server, and begins in light."""
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size(PHONE)
     with subtests.test("it opens, and its formulas, figures and questions are ready"):
-        open_page(page, f"{address}/{page_name}.html")
+        open_page(page, (site / f"{page_name}.html").as_uri())
+        page.wait_for_load_state("networkidle")
+        expect(page.locator("article h1")).to_be_visible()
     for scheme in ("dark", "light"):
         with subtests.test(f"it fits in {scheme}"):
             choose(page, scheme)
             wide = page.evaluate(WIDER_THAN_THE_SCREEN)
             assert not wide, "\n".join(wide)
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-
-
-def test_page_opens_as_a_file(page: Page, site: Path, page_name: str) -> None:
-    open_page(page, (site / f"{page_name}.html").as_uri())
-    page.wait_for_load_state("networkidle")
-    expect(page.locator("article h1")).to_be_visible()
 
 
 @pytest.mark.parametrize("folder", ["chapters", "slides"])
