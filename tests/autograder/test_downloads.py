@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from autograder import batch, downloads
+from autograder import batch, downloads, source
 from autograder.__main__ import app
 from autograder.downloads import find
 from autograder.result import State
@@ -23,7 +23,7 @@ from tests.autograder.conftest import ANSWERS, SEED, points_of, typed_answers
 # nbgrader 0.9.6 makes its submissions before it adds them to the session
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 TABLE = {"sizes": typed_answers(ANSWERS / "convolution" / "loops.txt")["sizes"]}
-POINTS = points_of("sizes")
+POINTS, WHOLE = points_of("sizes"), source.load("convolution").points
 
 
 @pytest.fixture
@@ -486,7 +486,7 @@ def test_feedback_goes_back_to_the_folders_of_the_download(as_zip, with_roster, 
     with zipfile.ZipFile(results / "feedback.zip") as file:
         pages = {name: file.read(name).decode() for name in file.namelist()}
     assert sorted(pages) == sorted(f"{folder}/feedback.html" for folder, _ in MOODLE_NAMES.values())
-    assert all(f"{POINTS:g} of 34 points" in page for page in pages.values())
+    assert all(f"{POINTS:g} of {WHOLE:g} points" in page for page in pages.values())
     assert all("assignsubmission_file" in name.split("/")[0] for name in pages)
     if with_roster:
         assert "s0" in pages[f"{MOODLE_NAMES['s0'][0]}/feedback.html"]

@@ -14,6 +14,7 @@ from tests.autograder.conftest import ANSWERS, typed_answers
 
 ROOT = Path(__file__).resolve().parents[2]
 RIGHT = typed_answers(ANSWERS / "convolution" / "helpers.txt")
+WHOLE = source.load("convolution").points  # 30 are given by machine
 
 
 def autograder(*words, ok=True):
@@ -92,7 +93,7 @@ def test_points_follow_the_answers(a_class):
 
 def test_feedback_says_why(a_class):
     pages = {path.stem: path.read_text() for path in (a_class[1] / "feedback").glob("*.html")}
-    assert "30 of 34 points" in pages["ada"]
+    assert f"30 of {WHOLE:g} points" in pages["ada"]
     assert "The reason: not answered" in pages["ben"]
     assert "the process ended before the answers were complete" in pages["cleo"]
     assert "SyntaxError" in pages["cleo"]
@@ -119,7 +120,7 @@ def test_exports(a_class):
     assert moodle.keys() == rows.keys() and moodle["ada"] == "30" and moodle["gus"] == ""
     with (results / "canvas.csv").open() as file:
         canvas = list(csv.reader(file))
-    assert canvas[1] == ["    Points Possible", "", "", "", "34"]
+    assert canvas[1] == ["    Points Possible", "", "", "", f"{WHOLE:g}"]
     assert ["ben", "", "ben", "", "0"] in canvas
 
 
