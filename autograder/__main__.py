@@ -194,7 +194,11 @@ def grade(
         _write_feedback(results, graded, problem_set.title)
         batch.write(results / "grades.csv", export.table(graded.values(), "csv", problem_set.title))
         _list_ignored(handed_in, results / "ignored.csv")
-        store.end()
+        earlier = store.end(found)
+    if earlier:
+        records = f"{len(earlier)} record{'s' if len(earlier) > 1 else ''}"
+        where = f"moved to {results / 'earlier'}: {', '.join(earlier)}"
+        console.print(f"{records} of who is not in this download any more: {where}")
     _summary(graded, problem_set.points)
     if before:
         _changes(before, graded)
@@ -317,6 +321,7 @@ def similar(
     submissions: Annotated[Path, typer.Argument(help="The folder that was graded.")],
     to: Annotated[Path, typer.Option(help="CSV file to write.")],
     class_seed: ClassSeed = 0,
+    roster: Annotated[Path | None, typer.Option(help="The roster that was graded with.")] = None,
     at_least: Annotated[float, typer.Option(min=0, max=1, help="Share of the answers that must be alike.")] = 0.6,
 ) -> None:
     """List the pairs of students whose answers are alike. Look at them yourself: short answers often are."""
@@ -326,7 +331,8 @@ def similar(
 
         problem_set = source.load(set_name, class_seed)
         with tempfile.TemporaryDirectory() as unpacked:
-            found = downloads.find(submissions, set_name, Path(unpacked))
+            students = class_list.read(roster) if roster else None
+            found = downloads.find(submissions, set_name, Path(unpacked), students)
             code = {
                 student: "\n\n".join(bare(answer.source) for answer in submission.answers.values())
                 for student, submission in _submissions(found, problem_set)
@@ -436,8 +442,8 @@ def _list_ignored(found: downloads.Found, to: Path) -> None:
     batch.write(to, export.as_csv([["file", "why"], *found.ignored]))
     if found.ignored:
         console.print(f"{len(found.ignored)} files were ignored: {to} lists them")
-    for student in found.strangers:
-        console.print(f"not in the roster: {student}")
+    for student, why in found.strangers.items():
+        console.print(f"{why}: {student}")
 
 
 def _write_feedback(folder: Path, records: dict[str, Result], title: str) -> None:

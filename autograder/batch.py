@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -89,7 +89,8 @@ class Phase(StrEnum):
 class Results:
     """The folder that a run writes, one process at a time: `run.json`, and a record a student in `records/`.
 
-    `previous/` holds the records from before a regrading, from its beginning to the beginning of the next.
+    `previous/` holds the records from before a regrading, from its beginning to the beginning of the next; `earlier/`
+    those of names that the last download no longer has.
     """
 
     folder: Path
@@ -136,9 +137,18 @@ class Results:
         self._note(settings, Phase.REGRADING)
         records.mkdir(exist_ok=True)
 
-    def end(self) -> None:
-        """Note that everybody has a record."""
+    def end(self, students: Collection[str]) -> list[str]:
+        """Note that everybody has a record; those of others, under names of an earlier run, move to `earlier/`.
+
+        Returns whose they are.
+        """
+        others = sorted(path for path in (self.folder / "records").glob("*.json") if path.stem not in students)
+        for path in others:
+            (self.folder / "earlier").mkdir(exist_ok=True)
+            os.replace(path, self.folder / "earlier" / path.name)
+            (self.folder / "feedback" / f"{path.stem}.html").unlink(missing_ok=True)
         self._note(self.settings, Phase.ENDED)
+        return [path.stem for path in others]
 
     def _note(self, settings: Settings, phase: Phase) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

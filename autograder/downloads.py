@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from autograder.roster import Roster
+from autograder.roster import Contradiction, Roster
 from autograder.submission import LARGEST_NOTEBOOK
 
 MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)(?:_(?P<file>.*))?", re.DOTALL)
@@ -49,10 +49,10 @@ class HandedIn:
 
 @dataclass
 class Found:
-    """What lies in a folder: every student's notebooks, who of them is unknown, and what was ignored and why."""
+    """What lies in a folder: every student's notebooks; and why somebody is unknown, or something was ignored."""
 
     students: dict[str, HandedIn] = field(default_factory=dict)
-    strangers: list[str] = field(default_factory=list)  # not in the roster, where there is one
+    strangers: dict[str, str] = field(default_factory=dict)
     ignored: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -137,22 +137,23 @@ def find(folder: Path, set_name: str, unpacked: Path, roster: Roster | None = No
 def _student(stem: str, match: re.Match[str] | None, roster: Roster | None, found: Found) -> str:
     """Name the student who handed in what is called `stem`; `match` holds the LMS's name and number for him."""
     stem = unicodedata.normalize("NFC", stem)
-    known = None
+    why = "not in the roster"
+    if roster and stem in roster.ids:
+        return stem
     if roster:
-        known = stem if stem in roster.ids else None
-        if match and known is None:
-            known = roster.student(match["name"], match["number"], gaps=match.re is MOODLE)
-        elif known is None:
-            known = roster.student(stem)
-    if known:
-        return known
+        try:
+            of_lms = (match["name"], match["number"], match.re is MOODLE) if match else (stem,)
+            if known := roster.student(*of_lms):
+                return known
+        except Contradiction as error:
+            why = str(error)
     student = plain(f"{match['name']}_{match['number']}" if match else stem)
     if len(student.encode()) > LONGEST_NAME:
         student = f"{student[: LONGEST_NAME // 4]}-{_short(student)}"
     if student.startswith("."):
         student = f"_{student}"  # it names files, which would be hidden
-    if roster and student not in found.strangers:
-        found.strangers.append(student)
+    if roster:
+        found.strangers[student] = why
     return student
 
 
@@ -171,7 +172,7 @@ def _collect(file: _File, places: Iterator[Path], handed_in: HandedIn, found: Fo
             for member in _members(file.content, places, NOTEBOOK, MOST_MEMBERS - len(handed_in.notebooks)):
                 if member.is_noise or not member.may_hold_a_notebook or member.parts[-1].lower().endswith(".zip"):
                     if member.content is not None or member.why is not None or member.may_hold_a_notebook:
-                        found.ignored.append((f"{name}: {member}", "no notebook"))
+                        found.ignored.append((f"{name}: {member}", member.why or "no notebook"))
                 elif member.why is not None:
                     handed_in.unreadable.append(f"{member} in {name} {member.why}")
                 elif member.content is not None:
@@ -232,6 +233,8 @@ def _members(
     with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
             parts = tuple(part for part in member.filename.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+            if not parts and not member.is_dir():
+                yield _File((member.filename,), why="names no file")
             if not parts:
                 continue
             if member.is_dir():

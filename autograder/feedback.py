@@ -29,5 +29,6 @@ def moodle_zip(path: Path, pages: Mapping[str, str]) -> None:
     draft = path.with_name(f".{path.name}.new")
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
         for folder, page in pages.items():
-            archive.writestr(f"{folder}/feedback.html", page.encode(errors="replace"))
+            name = os.fsencode(folder).decode(errors="replace")  # a zip's names are UTF-8, a folder's may not be
+            archive.writestr(f"{name}/feedback.html", page.encode(errors="replace"))
     os.replace(draft, path)

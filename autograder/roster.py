@@ -14,6 +14,10 @@ NAMES = (("name",), ("Full name",), ("Student",), ("First name", "Last name"), (
 NO_STUDENT = ("Points Possible", "Student, Test")  # lines of Canvas's own
 
 
+class Contradiction(ValueError):
+    """What the LMS calls a student fits two of them."""
+
+
 @dataclass(frozen=True)
 class Roster:
     """Students' ids, and the ids by the LMS's own number and by name; a name of two students is none.
@@ -26,11 +30,17 @@ class Roster:
     names: Mapping[str, str] = field(default_factory=dict)
 
     def student(self, name: str, number: str | None = None, gaps: bool = True) -> str | None:
-        """Return the id of who hands in under a name or a number of the LMS; None if nobody fits."""
+        """Return the id of who hands in under a name or a number of the LMS; None if nobody fits.
+
+        Raises Contradiction if the number is one student's and the name another's.
+        """
         named = self.names.get((" " if gaps else "").join(_words(name)))
-        if number is not None:
-            return self.numbers.get(number) or named
-        return name if name in self.ids else named
+        if number is None:
+            return name if name in self.ids else named
+        numbered = self.numbers.get(number)
+        if numbered and named and numbered != named:
+            raise Contradiction(f"its number is {numbered}'s and its name {named}'s")
+        return numbered or named
 
 
 def rows(path: Path) -> list[dict[str, str]]:

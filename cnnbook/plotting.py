@@ -149,3 +149,16 @@ def signed(images: Any) -> dict[str, Any]:
     """Return what `pictures` needs to show values of both signs: zero white, negative orange, positive purple."""
     reach = float(np.abs(np.asarray(images)).max())
     return {"limits": (-reach, reach), "cmap": "PuOr"}
+
+
+def guesses(ax: "Axes", names: Sequence[str], shares: Any, right: str | None = None) -> str:
+    """Draw a network's guesses as bars from 0 to 1, the first on top, each under its name; return them in words.
+
+    The bar of `right`, what the picture shows, is of another colour.
+    """
+    ax.set_axis_off()
+    ax.set(xlim=(0, 1), ylim=(len(names) - 0.45, -0.55))
+    for rank, (name, share) in enumerate(zip(names, shares, strict=True)):
+        ax.barh(rank, float(share), 0.86, color=(ORANGE if name == right else BLUE, 0.5), linewidth=0)
+        ax.text(0.02, rank + 0.03, name, va="center", color=INK, fontsize=8)
+    return ", ".join(f"{name} {float(share):.0%}" for name, share in zip(names, shares, strict=True))

@@ -3,7 +3,7 @@
 from playwright.sync_api import BrowserContext, Page
 
 DRAWN, MOVED = 8000, 3000
-"""Squares that cost about twice what a page may cost that is drawn in 100 ms, or in 1/60 s a frame, on a quiet machine."""
+"""Squares that a quiet machine draws in about 200 ms and moves in 2/60 s: twice what a figure may take there."""
 
 SQUARES = """<!doctype html>
 <svg width="800" height="800" xmlns="http://www.w3.org/2000/svg"></svg>

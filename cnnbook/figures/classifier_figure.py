@@ -88,7 +88,7 @@ def _still() -> tuple[str, str]:
     from PIL import Image
 
     card = pretrained.card(NETWORK)
-    (one,) = (one for one in pretrained.photographs() if one.name == _STILL)
+    one = pretrained.photograph(_STILL)
     image = one.image().convert("RGB")
     logits = pretrained.load(NETWORK)(card.view()(image)[None])[0].astype("f8")
     shares = np.exp(logits - logits.max())

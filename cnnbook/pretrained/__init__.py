@@ -18,11 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from cnnbook.pretrained._photographs import Photograph, photographs
+from cnnbook.pretrained._photographs import Photograph, photograph, photographs
 from cnnlib import data, models
 from cnnlib.module import Module
 
-__all__ = ["Card", "Photograph", "PublishedCard", "card", "checksum", "load", "names", "photographs"]
+__all__ = [
+    "Card",
+    "Photograph",
+    "PublishedCard",
+    "card",
+    "checksum",
+    "load",
+    "names",
+    "photograph",
+    "photographs",
+]
 
 _BUILD = {
     "lenet": models.lenet,

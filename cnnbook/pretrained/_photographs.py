@@ -43,3 +43,11 @@ def photographs() -> tuple[Photograph, ...]:
     """Return the photographs: first those that show one of ImageNet's classes, then the others."""
     text = resources.files("cnnbook.pretrained").joinpath("photographs.json").read_text(encoding="utf-8")
     return tuple(Photograph(**fields) for fields in json.loads(text))
+
+
+def photograph(name: str) -> Photograph:
+    """Return one of the photographs. Raises ValueError if none has the name."""
+    for one in photographs():
+        if one.name == name:
+            return one
+    raise ValueError(f"no photograph is called {name!r}: there are {', '.join(one.name for one in photographs())}")

@@ -112,10 +112,10 @@ def test_no_moment_of_a_regradings_beginning_loses_a_record(moment, convolution,
     settings = batch.Settings.draw(convolution, SEED, 10, False)
     store.begin(settings)
     store.save(record("old"))
-    store.end()
+    store.end(store.load())
     store.begin_again(settings)  # a regrading that ended long ago
     store.save(record("ada"))
-    store.end()
+    store.end(store.load())
     left = iter(range(moment))
 
     def until_killed(module, name, real):

@@ -94,7 +94,8 @@ def test_names_of_the_lms_become_ids(files, roster, tmp_path):
 def test_namesakes_are_not_guessed(tmp_path):
     (tmp_path / "roster.csv").write_text("id,name\nad07,Ada Doe\nad08,Doe Ada\n")
     found = find(lay(tmp_path / "class", ["Ada Doe.ipynb"]), "x", tmp_path / "u", read_roster(tmp_path / "roster.csv"))
-    assert names(found) == {"ad07": [], "ad08": [], "Ada Doe": ["Ada Doe.ipynb"]} and found.strangers == ["Ada Doe"]
+    assert names(found) == {"ad07": [], "ad08": [], "Ada Doe": ["Ada Doe.ipynb"]}
+    assert found.strangers == {"Ada Doe": "not in the roster"}
 
 
 def test_everything_ignored_is_listed(tmp_path):
@@ -277,7 +278,20 @@ def test_names_of_moodle_have_gaps(tmp_path):
     (tmp_path / "roster.csv").write_text("id,number,name\nj1,5,Jane Doe\n")
     folder = lay(tmp_path / "class", ["Jan Edoe_77_assignsubmission_file/h.ipynb"])
     found = find(folder, "convolution", tmp_path / "u", read_roster(tmp_path / "roster.csv"))
-    assert found.strangers == ["Jan Edoe_77"] and not found.students["j1"].notebooks
+    assert list(found.strangers) == ["Jan Edoe_77"] and not found.students["j1"].notebooks
+
+
+@pytest.mark.parametrize("file", ["Ben_5_assignsubmission_file/h.ipynb", "benlee_5_998877_h.ipynb"])
+def test_a_number_and_a_name_of_two_students_are_neithers(file, tmp_path):
+    """Nobody gets another's grade: it has a row of its own, and a person is told."""
+    (tmp_path / "roster.csv").write_text("id,number,name\na1,5,Ann Roe\nb2,6,Ben\nb3,7,Ben Lee\n")
+    folder = lay(tmp_path / "class", [file])
+    found = find(folder, "convolution", tmp_path / "u", read_roster(tmp_path / "roster.csv"))
+    (stranger,) = found.strangers
+    assert stranger == file.partition("_")[0] + "_5" and len(found.students[stranger].notebooks) == 1
+    other = "b2" if stranger == "Ben_5" else "b3"
+    assert found.strangers[stranger] == f"its number is a1's and its name {other}'s"
+    assert not any(found.students[student].notebooks for student in ("a1", "b2", "b3"))
 
 
 @pytest.mark.parametrize(
@@ -433,6 +447,15 @@ def test_a_folder_of_the_zip_without_a_notebook_is_a_student_too(tmp_path):
     assert names(find(tmp_path / "download.zip", "convolution", tmp_path / "u")) == {"Ada_1": [], "Ben_2": []}
 
 
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_member_that_names_no_file_is_listed(inner, tmp_path):
+    archive(tmp_path / "class.zip", {"a.ipynb": "{}", "..": "x", "./": ""})
+    if inner:
+        archive(tmp_path / "outer.zip", {"ada.zip": (tmp_path / "class.zip").read_bytes()})
+    found = find(tmp_path / ("outer.zip" if inner else "class.zip"), "convolution", tmp_path / "u")
+    assert found.ignored == [("ada.zip: .." if inner else "..", "names no file")]
+
+
 MOODLE_NAMES = {
     "s0": ("Müller Ada_100_assignsubmission_file", "/homework.ipynb"),
     "s1": (unicodedata.normalize("NFD", "Weiß Jürg_101_assignsubmission_file_"), "/homework.ipynb"),  # before 4.1
@@ -477,3 +500,41 @@ def test_a_download_that_is_not_moodles_is_explained(hand_in, tmp_path):
     done = CliRunner().invoke(app, ["feedback", str(tmp_path / "results"), "--moodle", str(tmp_path / "class")])
     assert done.exit_code == 1 and "has no folder of anybody who was graded" in " ".join(done.output.split())
     assert not (tmp_path / "results" / "feedback.zip").exists()
+
+
+def test_feedback_finds_a_folder_whose_name_is_no_utf_8(hand_in, tmp_path):
+    """Moodle reads the number in it; the bytes of "M\xfcller" are Latin-1, by an unpacker of old."""
+    folder = tmp_path / "class" / os.fsdecode(b"M\xfcller Ada_100_assignsubmission_file")
+    folder.mkdir(parents=True)
+    hand_in(TABLE, "homework", folder=folder)
+    run("grade", "convolution", tmp_path / "class", "--results", tmp_path / "results")
+    run("feedback", tmp_path / "results", "--moodle", tmp_path / "class")
+    with zipfile.ZipFile(tmp_path / "results" / "feedback.zip") as file:
+        assert file.namelist() == ["M\ufffdller Ada_100_assignsubmission_file/feedback.html"]
+
+
+def test_a_second_run_over_other_names_leaves_nobody_twice(hand_in, tmp_path):
+    """Graded without a roster, then with it: the records under the earlier names are kept, and are nobody's row."""
+    (tmp_path / "class" / "Ada_100_assignsubmission_file").mkdir(parents=True)
+    hand_in(TABLE, "homework", folder=tmp_path / "class" / "Ada_100_assignsubmission_file")
+    (tmp_path / "roster.csv").write_text("id,number\na1,100\n")
+    results = tmp_path / "results"
+    run("grade", "convolution", tmp_path / "class", "--results", results)
+    said = run("grade", "convolution", tmp_path / "class", "--results", results, "--roster", tmp_path / "roster.csv")
+    assert "1 record of who is not in this download any more: moved to" in " ".join(said.split())
+    run("export", results)
+    with (results / "csv.csv").open() as file:
+        assert [row["student"] for row in csv.DictReader(file)] == ["a1"]
+    assert os.listdir(results / "feedback") == ["a1.html"]
+    assert os.listdir(results / "earlier") == ["Ada_100.json"]
+
+
+def test_copies_are_told_by_the_ids_of_the_roster(hand_in, tmp_path):
+    for number in (100, 101):
+        folder = tmp_path / "class" / f"N{number}_{number}_assignsubmission_file"
+        folder.mkdir(parents=True)
+        hand_in(TABLE | typed_answers(ANSWERS / "convolution" / "loops.txt"), "homework", folder=folder)
+    (tmp_path / "roster.csv").write_text("id,number\na1,100\nb2,101\n")
+    to, roster = tmp_path / "similar.csv", tmp_path / "roster.csv"
+    run("similar", "convolution", tmp_path / "class", "--to", to, "--roster", roster)
+    assert to.read_text().splitlines()[1] == "a1,b2,1"

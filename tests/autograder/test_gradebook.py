@@ -48,7 +48,7 @@ def graded(course, path):
     """Grade one notebook of the class, anew."""
     store = Results(course / "results")
     store.save(grade_student(path.stem, HandedIn([path]), source.load("training"), store.settings))
-    store.end()
+    store.end(store.load())
 
 
 def run(*words):

@@ -129,7 +129,7 @@ def graded_run(tmp_path, convolution):
     ]
     for student in ("ada", "ben"):
         store.save(replace(record(student), judged=right, file_time=after(5 * 24 * 3600)))
-    store.end()
+    store.end(store.load())
     return tmp_path
 
 

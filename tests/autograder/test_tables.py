@@ -77,6 +77,6 @@ def test_no_command_of_a_student_reaches_the_terminal(escape, tmp_path, convolut
 def test_bad_formats_are_explained(tmp_path, convolution):
     store = Results(tmp_path)
     store.begin(Settings.draw(convolution, SEED, seconds=5, unsafe=False))
-    store.end()
+    store.end(store.load())
     done = CliRunner().invoke(app, ["export", str(tmp_path), "--format", "xlsx"])
     assert done.exit_code == 1 and "there are csv, excel, moodle, canvas" in " ".join(done.output.split())

@@ -16,7 +16,7 @@ ASKED = {  # what is typed: the places of which one has to be among the first th
     "ResNet": {"glossary#term-residual-network"},
     "skip connections": {"glossary#term-residual-network"},
     "feature maps": {"what-layers-see#filters-and-activation-maps", "glossary#term-activation-map"},
-    "deconvolution": {"glossary#term-transposed-convolution", "what-layers-see#back-to-the-pixels"},
+    "deconvolution": {"glossary#term-transposed-convolution", "shared-weights#back-to-the-pixels"},
     "regularization": {"alexnet#against-learning-by-heart"},
     "regularisation": {"alexnet#against-learning-by-heart"},
     "AdaGrad": {"better-steps#a-rate-for-each-weight"},

@@ -178,8 +178,8 @@ def _cells_says(**change: object) -> str:
 def _classifier_says(name: str) -> re.Pattern:
     # The page rounds the weights, so that a share may print as its neighbour.
     card = pretrained.card(classifier.NETWORK)
-    (one,) = (one for one in pretrained.photographs() if one.name == name)
-    logits = pretrained.load(card.name)(card.view()(one.image().convert("RGB"))[None])[0].astype("f8")
+    image = pretrained.photograph(name).image().convert("RGB")
+    logits = pretrained.load(card.name)(card.view()(image)[None])[0].astype("f8")
     shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     percents = "|".join(str(round(100 * shares.max()) + step) for step in range(-3, 4))
     return re.compile(f"^First guess: {card.classes[shares.argmax()]}, ({percents})%[.]$")

@@ -165,3 +165,9 @@ def test_the_wheel_stays_light_and_has_it_all(tmp_path):
     inside = set(zipfile.ZipFile(wheel).namelist())
     needed = [f"cnnbook/pretrained/{NAME}/{name}" for name in ("card.json", "classes.txt", "features.npz")]
     assert inside >= {*needed, *(f"cnnbook/pretrained/photographs/{one.name}.jpg" for one in PHOTOGRAPHS)}
+
+
+def test_a_photograph_is_found_by_its_name() -> None:
+    assert [pretrained.photograph(one.name) for one in PHOTOGRAPHS] == list(PHOTOGRAPHS)
+    with pytest.raises(ValueError, match="no photograph is called 'dog': there are chelsea, "):
+        pretrained.photograph("dog")

@@ -47,3 +47,17 @@ def test_a_drawing_is_whole_and_the_same_each_time():
     svg = draw("A grid", caption="A <em>caption</em>")._repr_html_()
     assert svg == draw("A grid", caption="A <em>caption</em>")._repr_html_()
     ElementTree.fromstring(f"<svg xmlns:xlink='http://www.w3.org/1999/xlink' {draw('A grid').svg}")
+
+
+def test_guesses_are_bars_as_long_as_their_shares() -> None:
+    from matplotlib import pyplot
+
+    figure, ax = pyplot.subplots()
+    words = plotting.guesses(ax, ["cat", "dog", "cup"], [0.5, 0.25, 0.01], right="dog")
+    assert words == "cat 50%, dog 25%, cup 1%"
+    assert [bar.get_width() for bar in ax.patches] == [0.5, 0.25, 0.01]
+    first, second, third = (bar.get_facecolor() for bar in ax.patches)
+    assert first == third != second
+    assert [text.get_text() for text in ax.texts] == ["cat", "dog", "cup"]
+    assert ax.patches[0].get_y() < ax.patches[1].get_y() and ax.yaxis_inverted()
+    pyplot.close(figure)

@@ -15,7 +15,7 @@ predict = partial(run_predict, module="cnnbook")
 
 
 def test_five_guesses_for_a_photograph_and_a_folder(tmp_path):
-    coffee = next(one for one in pretrained.photographs() if one.name == "coffee")
+    coffee = pretrained.photograph("coffee")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "coffee.jpg").write_bytes(coffee.path().read_bytes())
     status, out, err = predict(tmp_path, "folder", "--json")
