@@ -16,6 +16,7 @@ TABLE = ROOT / "lab" / "static" / "references.json"
 LABELLED = re.compile(r"^\((?P<label>[\w-]+)\)=\n+#+ (?P<title>.+)$", re.M)
 GLOSSARY = re.compile(r"^```\{glossary\}\n(?P<body>.*?)^```$", re.S | re.M)
 EQUATION = re.compile(r"^```\{math\}\n:label: (\S+)$", re.M)
+EXERCISE = re.compile(r"^[`:]{3,}\{exercise\}.*\n:label: (\S+)$", re.M)
 ROLE = re.compile(r"\{[\w:]+\}`(?P<text>[^`<]+?)\s*(?:<[^`]*>)?`")
 
 
@@ -68,7 +69,17 @@ def places() -> dict[str, dict]:
 
 def equations() -> dict[str, dict]:
     """Each equation with a number: its page, and the number, which goes through the whole book."""
-    found = [(label, name) for name, text in sources().items() for label in EQUATION.findall(text)]
+    return numbered(EQUATION)
+
+
+def exercises() -> dict[str, dict]:
+    """Each exercise: its page, and its number, which goes through the whole book too."""
+    return numbered(EXERCISE)
+
+
+def numbered(labels: re.Pattern) -> dict[str, dict]:
+    """The page and the number of each label, in the book's order."""
+    found = [(label, name) for name, text in sources().items() for label in labels.findall(text)]
     return {label: {"file": name, "number": str(number)} for number, (label, name) in enumerate(found, 1)}
 
 
@@ -86,7 +97,13 @@ def terms() -> dict[str, str]:
 
 def table() -> str:
     """The table as it is stored."""
-    content = {"papers": papers(), "places": places(), "equations": equations(), "terms": terms()}
+    content = {
+        "papers": papers(),
+        "places": places(),
+        "equations": equations(),
+        "exercises": exercises(),
+        "terms": terms(),
+    }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -34,7 +34,7 @@ ROLE_OR_CODE = re.compile(
 FILE = re.compile(r"\]\((?P<page>[\w./-]+)\.(?:ipynb|md)(?P<place>#[^)\s]*)?\)")
 DIRECTIVE = re.compile(r"\{(?P<name>[\w:-]+)\}\s*(?P<argument>.*)", re.S)
 OPTION = re.compile(r":(?P<name>[\w-]+):[ \t]*(?P<value>.*)")
-DISPLAYED = re.compile(r"^\$\$.*?\$\$", re.S | re.M)
+DISPLAYED = re.compile(r"^(?P<indent>[ \t]*)(?P<formula>\$\$.*?\$\$)", re.S | re.M)
 
 INSTALL = """\
 # The course's library, where it is missing.
@@ -147,7 +147,7 @@ def directive(token: Token) -> Directive | None:
 
 def quoted(markdown: str) -> str:
     """A block in a quotation; formulas on a line of their own, since some readers take the marks into them."""
-    flat = DISPLAYED.sub(lambda formula: " ".join(formula[0].split()), markdown)
+    flat = DISPLAYED.sub(lambda found: found["indent"] + " ".join(found["formula"].split()), markdown)
     return "\n".join(f"> {line}".rstrip() for line in flat.split("\n"))
 
 

@@ -18,7 +18,7 @@
     return settleOne(node, table, references) || below.includes(true);
   }
 
-  function settleOne(node, { papers, places, equations, terms }, references) {
+  function settleOne(node, { papers, places, equations, exercises, terms }, references) {
     const name = node.identifier;
     const open = node.type === "crossReference" && !node.resolved;
     if (node.type === "cite" && node.error && papers[node.label]) {
@@ -28,10 +28,17 @@
       references.cite.data[node.label] = { label: node.label, html, url };
     } else if (node.type === "math" && node.enumerator !== equations[name]?.number) {
       node.enumerator = equations[name]?.number; // the book numbers what has a label
+    } else if (node.type === "exercise" && exercises[name]) {
+      node.enumerator = exercises[name].number;
     } else if (node.type === "crossReference" && equations[name]) {
       const { file, number } = equations[name];
       node.children = text(`(${number})`);
       if (open) link(node, file);
+    } else if (node.type === "crossReference" && exercises[name]) {
+      const { file, number } = exercises[name];
+      const shown = (node.children ?? []).map((child) => child.value).join("");
+      if (/^Exercise\s\d+$/.test(shown)) node.children = text(`Exercise ${number}`); // not the author's words
+      if (open) link(node, file, `Exercise ${number}`);
     } else if (open && places[name]) {
       link(node, places[name].file, places[name].title);
     } else if (open && terms[name.replace(/^term-/, "")]) {

@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def test_it_holds_all_that_a_chapter_refers_to() -> None:
         "cite": lab_references.papers(),
         "eq": lab_references.equations(),
         "term": lab_references.terms(),
-        "ref": [*lab_references.places(), *re.findall(r"^:label: (\S+)$", "\n".join(sources.values()), flags=re.M)],
+        "ref": [*lab_references.places(), *lab_references.exercises()],
     }
     asked = [one for name, text in sources.items() if name.endswith("ipynb") for one in targets(text)]
     assert {role for role, _ in asked} == known.keys()
@@ -75,10 +76,25 @@ def test_a_citation_is_worded_as_in_the_book(site: Path) -> None:
     assert [one for one in seen if one[1] not in (", ".join(known[one[0]]), known[one[0]][1])] == []
 
 
-def test_an_equation_has_the_number_of_the_book(site: Path) -> None:
+@pytest.mark.parametrize(
+    "known, numbered",
+    [
+        (lab_references.equations, r'id="equation-(?P<label>[\w-]+)">\s*<span class="eqno">\((?P<number>\d+)\)'),
+        (
+            lab_references.exercises,
+            r'class="exercise admonition" id="(?P<label>[\w-]+)">\s*<p class="admonition-title">'
+            r'<span class="caption-number">Exercise (?P<number>\d+)',
+        ),
+    ],
+    ids=["equation", "exercise"],
+)
+def test_what_is_numbered_has_the_number_of_the_book(
+    known: Callable[[], dict[str, dict]], numbered: str, site: Path
+) -> None:
     shown = {
-        found[1]: found[2]
+        found["label"]: found["number"]
         for path in (site / "chapters").glob("*.html")
-        for found in re.finditer(r'id="equation-([\w-]+)">\s*<span class="eqno">\((\d+)\)', path.read_text("utf-8"))
+        for found in re.finditer(numbered, path.read_text("utf-8"))
     }
-    assert {label: equation["number"] for label, equation in lab_references.equations().items()} == shown
+    assert shown
+    assert {label: one["number"] for label, one in known().items()} == shown

@@ -79,6 +79,10 @@ def raw(notebook: nbformat.NotebookNode) -> list[str]:
         ),
         ("```{math}\n:label: one\na = b\n```", "$$\na = b \\tag{7}\n$$"),
         ("```{exercise} Try\n:label: e\n\n$$\na\n$$\n```", "> **Exercise 3** (Try)\n>\n> $$ a $$"),
+        (
+            "```{exercise} Try\n:label: e\n\n1. Show\n\n   $$\n   a\n   $$\n```",
+            "> **Exercise 3** (Try)\n>\n> 1. Show\n>\n>    $$ a $$",
+        ),
         ("A\n: one\n  more\n\nB\n: two", "- **A:** one\n  more\n\n- **B:** two"),
     ],
 )

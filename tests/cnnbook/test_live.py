@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import lab_references
 import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -58,6 +59,9 @@ def lab(tmp_path_factory):
         shutil.copy(CHAPTERS / name, folder)
     book = nbformat.v4.new_markdown_cell("\n\n".join(cell for path in pages() for cell in prose(path)))
     nbformat.write(nbformat.v4.new_notebook(cells=[book], metadata={"kernelspec": kernel}), folder / "book.ipynb")
+    text = "See {ref}`two layers <exercise-two-layers>`, {ref}`exercise-two-layers` and {ref}`equivariance`."
+    elsewhere = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)], metadata=notebook.metadata)
+    nbformat.write(elsewhere, folder / "elsewhere.ipynb")
     # as the installed library has it
     shutil.copytree(ROOT / "lab", folder / "jupyter_data_dir" / "labextensions" / "cnnbook-lab")
     # All cells of a notebook are in the page, so that a test can read those that are scrolled away.
@@ -87,7 +91,7 @@ def lab(tmp_path_factory):
         yield _address(server, folder)
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait()
         log.close()
 
 
@@ -298,8 +302,9 @@ def test_a_chapters_text_is_shown_as_in_the_book(lab, page):
     assert_nothing_is_raw(cells)
     expect(cells.locator(".myst-admonition")).to_have_count(sum(text.count("{admonition}") for text in source))
     headings = cells.locator(".myst-exercise-header")
-    expect(headings.nth(0)).to_have_text("Exercise 1 (Down to the last map)")
-    expect(headings.nth(1)).to_have_text("Solution to Exercise 1")
+    number = lab_references.exercises()["exercise-pooling-sizes"]["number"]  # the book's
+    expect(headings.nth(0)).to_have_text(f"Exercise {number} (Down to the last map)")
+    expect(headings.nth(1)).to_have_text(f"Solution to Exercise {number}")
     expect(headings).to_have_count(2 * sum(text.count("{exercise}") for text in source))
     expect(cells.locator(".myst-exercise-body").nth(1)).to_be_hidden()
     code = [cell for cell in nbformat.read(CHAPTERS / "pooling.ipynb", as_version=4).cells if cell.cell_type == "code"]
@@ -313,6 +318,19 @@ def test_a_chapters_text_is_shown_as_in_the_book(lab, page):
     expect(cells.locator("a[href*='convolutional-layers.ipynb']", has_text=re.compile(r"^\(12\)$"))).to_have_count(1)
     page.get_by_role("link", name="LeNet-5").click()
     expect(page.get_by_role("tab", name="lenet.ipynb")).to_be_visible()
+
+
+def test_a_reference_leads_into_another_chapter(lab, page):
+    """To a section and to an exercise, in the author's words and in the book's."""
+    page.goto(f"{lab}/lab/tree/elsewhere.ipynb?token=open&reset")
+    cell = page.locator(".jp-MarkdownCell")
+    number = lab_references.exercises()["exercise-two-layers"]["number"]
+    section = lab_references.places()["equivariance"]["title"]
+    for shown in ("two layers", f"Exercise {number}", section):
+        link = cell.get_by_role("link", name=shown)
+        expect(link).to_have_attribute("href", re.compile(r"/convolutional-layers\.ipynb"))
+    link.click()
+    expect(page.get_by_role("tab", name="convolutional-layers.ipynb")).to_be_visible()
 
 
 def test_nothing_of_any_chapters_text_is_left_as_it_was_written(lab, page):
