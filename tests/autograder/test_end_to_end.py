@@ -106,7 +106,8 @@ def test_feedback_says_why(a_class):
 def test_a_second_run_grades_nobody_again(a_class):
     folder, results, rows, _ = a_class
     records = {path: path.read_bytes() for path in (results / "records").iterdir() if path.stem in ("ada", "dora")}
-    said = autograder("grade", "convolution", folder, "--results", results)
+    roster = folder.parent / "roster.csv"
+    said = autograder("grade", "convolution", folder, "--results", results, "--roster", roster)
     assert "6 of them graded before" in said
     assert {path: path.read_bytes() for path in records} == records
 
