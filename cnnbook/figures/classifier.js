@@ -312,7 +312,7 @@ export function render({ model, el }) {
     const step = { ArrowUp: [0, -STEP], ArrowDown: [0, STEP], ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0] }[event.key];
     const [x, y] = ui.get("cover").length ? ui.get("cover") : [SIZE / 2, SIZE / 2];
     if (step) over(x + step[0], y + step[1]);
-    else if (event.key === "Delete") ui.set({ cover: [] });
+    else if (["Delete", "Backspace"].includes(event.key)) ui.set({ cover: [] });
     else return;
     event.preventDefault();
   });

@@ -211,6 +211,9 @@ def test_what_is_covered_is_gone_for_the_network(opened, node):
     figure.get_by_role("button", name="Uncover").click()
     expect(figure.locator(TOLD)).to_have_text(GUESSED)
     assert five(figure) == whole
+    stage.press("ArrowDown")
+    stage.press("Backspace")  # a Mac's key "delete"
+    expect(stage).to_have_attribute("aria-label", re.compile("nothing covered"))
 
 
 @pytest.mark.browser
