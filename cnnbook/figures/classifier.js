@@ -1,6 +1,6 @@
 import { button, choice, clamp, h, mount, range, setAll } from "./toolkit.js";
 import { NoFile, fetchFile } from "./files.js";
-import { LAYERS, SIZE, engine } from "./squeezenet.js";
+import { LAYERS, SIZE, SQUARE, engine } from "./squeezenet.js";
 
 // Side of the patch in pixels of the view.
 const COVER = 64;
@@ -34,7 +34,7 @@ const CSS = `
 .stage canvas, .stage video { position: absolute; inset: 0; width: 100%; height: 100%; display: block; }
 .stage video { object-fit: cover; }
 .stage [hidden] { display: none; }
-.caption { min-height: 5.8em; margin: 6px 0; overflow-wrap: anywhere; }
+.caption { min-height: 7.25em; margin: 6px 0; overflow-wrap: anywhere; }
 .under { display: flex; gap: 10px; align-items: center; }
 .guesses { display: grid; gap: 4px; align-content: start; }
 .guesses button {
@@ -312,7 +312,7 @@ export function render({ model, el }) {
     const step = { ArrowUp: [0, -STEP], ArrowDown: [0, STEP], ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0] }[event.key];
     const [x, y] = ui.get("cover").length ? ui.get("cover") : [SIZE / 2, SIZE / 2];
     if (step) over(x + step[0], y + step[1]);
-    else if (event.key === "Delete") ui.set({ cover: [] });
+    else if (["Delete", "Backspace"].includes(event.key)) ui.set({ cover: [] });
     else return;
     event.preventDefault();
   });
@@ -375,7 +375,7 @@ export function render({ model, el }) {
     }
     setAll(caption, {
       text: shown
-        ? `${shown.title}: ${shown.width} × ${shown.height} pixels. The network gets the middle square, as ${SIZE} × ${SIZE}${shown.seeThrough ? "; see-through parts count as white" : ""}.`
+        ? `${shown.title}: ${shown.width} × ${shown.height} pixels. The network reads the middle square at ${SQUARE} × ${SQUARE}, and gets the middle ${SIZE} × ${SIZE} of it${shown.seeThrough ? "; see-through parts count as white" : ""}.`
         : "",
     });
     rows.forEach(({ row, name, share, bar, before }, index) => {

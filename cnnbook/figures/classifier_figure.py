@@ -24,8 +24,8 @@ _STILL = "chelsea"
 def eight_bits(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Return filters (O, ...) as integers from -127 to 127 and the scale of each (O,): weight = scale * integer.
 
-    A filter's errors add up to half a step at most: what it reads lies behind a ReLU, is never negative, and so has a
-    mean, which the sum of its weights multiplies.
+    A filter's errors add up to half a step at most: what it reads, behind the first layer, lies behind a ReLU, is never
+    negative, and so has a mean, which the sum of its weights multiplies.
     """
     flat = weight.reshape(len(weight), -1)
     largest = np.abs(flat).max(1)

@@ -252,7 +252,7 @@ export function render({ model, el }) {
     } else if (event.key === " ") {
       pen = { ...pen, shown: true, down: !pen.down };
       if (pen.down) begin(pen.at);
-    } else if (event.key === "Delete") {
+    } else if (["Delete", "Backspace"].includes(event.key)) {
       pen = { ...pen, down: false };
       ui.set({ strokes: [] });
     } else return;

@@ -211,6 +211,9 @@ def test_what_is_covered_is_gone_for_the_network(opened, node):
     figure.get_by_role("button", name="Uncover").click()
     expect(figure.locator(TOLD)).to_have_text(GUESSED)
     assert five(figure) == whole
+    stage.press("ArrowDown")
+    stage.press("Backspace")  # a Mac's key "delete"
+    expect(stage).to_have_attribute("aria-label", re.compile("nothing covered"))
 
 
 @pytest.mark.browser
@@ -322,6 +325,8 @@ def test_a_picture_turned_by_exif_and_one_with_see_through_parts(opened, tmp_pat
     give(figure, picture(tmp_path, "turned.jpg", turned, exif=exif, quality=95))
     expect(figure.locator(TOLD)).to_have_text(re.compile("^First guess: espresso"))
     expect(figure.locator(".caption")).to_contain_text(f"{upright.width} × {upright.height} pixels")
+    read = f"{CARD.resize} × {CARD.resize}, and gets the middle {CARD.size} × {CARD.size} of it"
+    expect(figure.locator(".caption")).to_contain_text(read)
     alpha = Image.new("L", upright.size, 255)
     alpha.paste(0, (0, 0, upright.width, 40))
     upright.putalpha(alpha)

@@ -203,3 +203,5 @@ def test_a_digit_is_drawn_with_the_keys(reader, make, says, sketchpad_says):
     x = [0.5, 0.54, 0.58, 0.62]
     drawn = [[[at, 0.5] for at in x] + [[0.62, round(0.5 + 0.04 * step, 2)] for step in range(1, 6)]]
     says(figure, sketchpad_says(drawn))
+    pad.press("Backspace")  # a Mac's key "delete"
+    says(figure, sketchpad_says([]))
