@@ -1,6 +1,7 @@
-"""Write the whole book as one PDF, _build/pdf/book.pdf: built as a single page, and printed by Chromium, offline.
+"""Write the book as one PDF, _build/pdf/book.pdf: built as a single page, and printed by Chromium, offline.
 
-The formulas, drawings and code are the built book's; a live figure is printed as its still picture.
+The formulas, drawings and code are the built book's; a live figure is printed as its still picture. The homework, which
+is handed out as notebooks, is left out.
 """
 
 import fcntl
@@ -20,8 +21,9 @@ PDF = BUILD / "pdf" / "book.pdf"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"]
 
 PRINT = """
-@page { size: A4; margin: 18mm 16mm 20mm; }
-html { font-size: 15px; }
+@page { size: A4; margin: 16mm 15mm; @bottom-center { content: counter(page); font: 9px sans-serif; } }
+@page :first { @bottom-center { content: ""; } }
+html { font-size: 12px; }
 .bd-sidebar-primary, .bd-sidebar-secondary, .bd-header, .bd-header-article, .header-article, .prev-next-footer,
 .bd-footer, .headerlink, .toggle-button, button, .pst-skip-link, #pst-back-to-top, .bd-footer-article {
   display: none !important;
@@ -30,7 +32,6 @@ html { font-size: 15px; }
   display: block !important; max-width: none !important; width: auto !important;
   margin: 0 !important; padding: 0 !important;
 }
-h1 { break-before: page; }
 h1, h2, h3, h4 { break-after: avoid; }
 #jb-print-docs-body h1 { break-before: auto; }
 pre, tr, .math, .cell_input, .cnnlib-drawing, .cnnlib-demo { break-inside: avoid; }
@@ -40,6 +41,37 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 details.hide { display: none !important; }
 div.cell_input:has(details) { display: none !important; }
 """
+
+
+# Each chapter has a page style of its own, which begins on a new page and has the chapter's title at its head.
+ARRANGE = """() => {
+  for (const link of document.querySelectorAll('a[href^="chapters/index.html"]'))
+    link.setAttribute("href", link.hash || "#");
+  const chapters = [];
+  for (const mark of document.querySelectorAll('span[id^="document-"]')) {
+    const chapter = mark.nextElementSibling;
+    if (mark.id.startsWith("document-chapters/homework-")) chapter.remove();
+    else chapters.push(chapter);
+    if (!chapter.isConnected) mark.remove();
+  }
+  for (const link of document.querySelectorAll('a[href^="#"]'))  // what led into the homework
+    if (link.hash.length < 2 || !document.getElementById(decodeURIComponent(link.hash.slice(1))))
+      link.replaceWith(...link.childNodes);
+  const words = (heading) => {
+    const copy = heading.cloneNode(true);
+    for (const link of copy.querySelectorAll(".headerlink")) link.remove();
+    return copy.textContent.trim();
+  };
+  const heads = document.createElement("style");
+  chapters.forEach((chapter, number) => {
+    const title = chapter.querySelector("h2");
+    chapter.style.page = "chapter-" + number;
+    const head = `@top-right { content: ${JSON.stringify(words(title))}; font: 9px sans-serif; }`;
+    heads.textContent += `@page chapter-${number} { ${head} }\n`;
+  });
+  document.head.append(heads);
+  return chapters.length;
+}"""
 
 
 def chromium() -> str | None:
@@ -81,16 +113,9 @@ def print_page() -> None:
         page.evaluate("() => MathJax.startup.promise")
         page.evaluate("document.documentElement.dataset.theme = 'light'")
         page.add_style_tag(content=PRINT)
-        page.pdf(
-            path=PDF,
-            prefer_css_page_size=True,
-            print_background=True,
-            tagged=True,
-            outline=True,
-            display_header_footer=True,
-            header_template="<span></span>",
-            footer_template='<div style="width:100%;text-align:center;font:9px sans-serif" class="pageNumber"></div>',
-        )
+        if not page.evaluate(ARRANGE):
+            sys.exit("the page has no chapters: Sphinx marks each by an id that begins with document-")
+        page.pdf(path=PDF, prefer_css_page_size=True, print_background=True, tagged=True, outline=True)
         browser.close()
 
 
