@@ -28,7 +28,7 @@ ONE_TOKEN_OF_A_KIND = """() => {  // thousands of coloured words of code, of two
             const kind = `${token.className} in ${code.parentElement.className}`;
             return !seen.has(kind) && seen.add(kind);
         });
-        code.replaceChildren("code", ...first);
+        code.replaceChildren("code\\n", ...first.flatMap((token) => [token, "\\n"]));  // no line longer than before
     }
 }"""
 LIMITS = yaml.safe_load(course.BUDGETS.read_text())["limits"]
