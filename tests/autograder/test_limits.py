@@ -123,7 +123,7 @@ class Clocked:
 def test_what_was_not_reached_when_the_submissions_time_was_over_gets_no_points(convolution, hand_in):
     box = Clocked(SubmissionOver("the time was over", starved=False))
     result = grade(hand_in(RIGHT), "ada", convolution, box, SEED, alone=False)
-    assert (result.state, result.reason, len(box.clocks)) == (State.ZERO, "the time was over", 1)
+    assert (result.state, result.reason, len(box.clocks)) == (State.ZERO, "the time was over; not answered", 1)
 
 
 def test_a_starved_run_costs_no_point_unless_it_was_alone(convolution, hand_in):
@@ -263,7 +263,7 @@ def test_who_ends_the_process_before_any_answer_gets_nothing(convolution, hand_i
             return Run(ended=self.ended if any(cell["cases"] for cell in cells) else None)
 
     result = grade(hand_in(RIGHT), "ada", convolution, OnlyBare(Ended("it ended")), SEED)
-    assert (result.state, result.reason) == (State.ZERO, "it ended")
+    assert (result.state, result.reason) == (State.ZERO, "it ended; not answered")
 
 
 def code_cell(text):
