@@ -82,7 +82,7 @@ export function render({ model, el }) {
     draw,
   });
 
-  // What is on the stage: {view, width, height, seeThrough, title}; what the network says of it, and said of all of it.
+  // On the stage: {view, width, height, seeThrough, title}; what the network says of it, and said of all of it.
   let [shown, found, whole, maps] = [null, null, null, null];
   let [names, machine, stream, chosen] = [null, null, null, null];
   let [turn, busy, again, inPage] = [0, false, false, false];
@@ -405,8 +405,8 @@ export function render({ model, el }) {
     });
   }
 
-  // Darkens the picture where the map is small. The windows of its units have their middles 16 pixels apart, the first
-  // at the 16th pixel; the outermost go on to the edge.
+  // Darkens the picture where the map is small. Its units' middles are 16 pixels apart, the first at the 16th; the
+  // outermost go on to the edge.
   function shade(pen, map, side) {
     const largest = Math.max(...map) || 1;
     const wide = side + 2;

@@ -1,9 +1,9 @@
 import { CONVOLVE, convolve } from "./convolve.js";
 
-// SqueezeNet 1.1 on a picture, in a worker made of the source of these functions, or, where there are no workers, in the
-// page, a layer at a time. So they use nothing but each other, LAYERS, SIZE and SQUARE.
+// SqueezeNet 1.1 on a picture, in a worker made of these functions' source or, without workers, in the page, a layer at
+// a time. So they use nothing but each other, LAYERS, SIZE and SQUARE.
 
-// The middle square is scaled to SQUARE x SQUARE, and the network gets the middle of that.
+// The middle square becomes SQUARE x SQUARE; the network gets its middle.
 export const SQUARE = 256;
 export const SIZE = 227;
 export const LAYERS =
@@ -220,7 +220,7 @@ function judged({ values, count, side }) {
   return { scores, shares: powers.map((power) => power / total), best: best.slice(0, 5), evidence, side };
 }
 
-// Maps side by side in about a 2 : 1 rectangle, the strongest `most` of them first, each on its own scale, black is 0.
+// The strongest `most` maps side by side, about 2 : 1, each on its own scale, black is 0.
 function sheet({ values, count, side }, most) {
   const area = side * side;
   const sums = Array.from({ length: count }, (_, index) =>
