@@ -1,6 +1,6 @@
 import { button, choice, clamp, h, mount, range, setAll } from "./toolkit.js";
 import { NoFile, fetchFile } from "./files.js";
-import { LAYERS, SIZE, SQUARE, engine } from "./squeezenet.js";
+import { LAYERS, SIZE, engine } from "./squeezenet.js";
 
 // Side of the patch in pixels of the view.
 const COVER = 64;
@@ -31,10 +31,10 @@ const CSS = `
 .stage.full { border-style: solid; }
 .stage.full::after { content: none; }
 .over .stage { border-color: var(--mark); }
-.stage canvas, .stage video { position: absolute; inset: 0; width: 100%; height: 100%; display: block; }
+.stage canvas, .stage video { position: absolute; inset: 0; width: 100%; height: 100%; }
 .stage video { object-fit: cover; }
 .stage [hidden] { display: none; }
-.caption { min-height: 7.25em; margin: 6px 0; overflow-wrap: anywhere; }
+.caption { min-height: 7em; margin: 6px 0; overflow-wrap: anywhere; }
 .under { display: flex; gap: 10px; align-items: center; }
 .guesses { display: grid; gap: 4px; align-content: start; }
 .guesses button {
@@ -154,7 +154,7 @@ export function render({ model, el }) {
     h("div", { class: "bar" }, button("Your file", () => files.click()), start, stop, files),
     h("p", {
       class: "small muted",
-      text: "Or drop a file here. The network computes in this page: no picture leaves this machine. The browser asks before the camera starts.",
+      text: "Or drop one here. The network computes in this page: no picture leaves this machine. The browser asks before the camera starts.",
     }),
     said,
     h(
@@ -312,7 +312,7 @@ export function render({ model, el }) {
     const step = { ArrowUp: [0, -STEP], ArrowDown: [0, STEP], ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0] }[event.key];
     const [x, y] = ui.get("cover").length ? ui.get("cover") : [SIZE / 2, SIZE / 2];
     if (step) over(x + step[0], y + step[1]);
-    else if (["Delete", "Backspace"].includes(event.key)) ui.set({ cover: [] });
+    else if (/^(Delete|Backspace)$/.test(event.key)) ui.set({ cover: [] });
     else return;
     event.preventDefault();
   });
@@ -375,7 +375,7 @@ export function render({ model, el }) {
     }
     setAll(caption, {
       text: shown
-        ? `${shown.title}: ${shown.width} × ${shown.height} pixels. The network reads the middle square at ${SQUARE} × ${SQUARE}, and gets the middle ${SIZE} × ${SIZE} of it${shown.seeThrough ? "; see-through parts count as white" : ""}.`
+        ? `${shown.title}: ${shown.width} × ${shown.height} pixels. The network gets its middle square at 256 × 256, cut to ${SIZE} × ${SIZE}${shown.seeThrough ? "; see-through parts count as white" : ""}.`
         : "",
     });
     rows.forEach(({ row, name, share, bar, before }, index) => {

@@ -1,10 +1,9 @@
 import { CONVOLVE, convolve } from "./convolve.js";
 
 // SqueezeNet 1.1 on a picture, in a worker made of these functions' source or, without workers, in the page, a layer at
-// a time. So they use nothing but each other, LAYERS, SIZE and SQUARE.
+// a time. So they use nothing but each other, LAYERS and SIZE.
 
-// The middle square becomes SQUARE x SQUARE; the network gets its middle.
-export const SQUARE = 256;
+// The middle square becomes 256 x 256; the network gets its middle.
 export const SIZE = 227;
 export const LAYERS =
   "conv1 pool1 fire2 fire3 pool3 fire4 fire5 pool5 fire6 fire7 fire8 fire9 conv10".split(" ");
@@ -73,7 +72,7 @@ function triangles(size, start, length, to) {
 
 // What the network gets of an image, {data (red, green, blue, alpha), width, height}. See-through parts count as white.
 export function viewed(image) {
-  const [width, height, to] = [image.width, image.height, SQUARE];
+  const [width, height, to] = [image.width, image.height, 256];
   const side = Math.min(width, height);
   const across = triangles(width, (width - side) / 2, side, to);
   const down = triangles(height, (height - side) / 2, side, to);
@@ -287,7 +286,7 @@ export function classify(picture, network) {
 const PARTS = [...CONVOLVE, bytes, convolutions, unpack, triangles, viewed, prepare, tensor, pool, squeezenet, judged];
 const WORKER = () =>
   [
-    `const SIZE = ${SIZE}, SQUARE = ${SQUARE}, LAYERS = ${JSON.stringify(LAYERS)};`,
+    `const SIZE = ${SIZE}, LAYERS = ${JSON.stringify(LAYERS)};`,
     ...[...PARTS, sheet, desk].map(String),
     `const answer = desk(async () => {});
     onmessage = ({ data: { id, task } }) => answer(task).then(

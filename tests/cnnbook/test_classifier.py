@@ -325,7 +325,7 @@ def test_a_picture_turned_by_exif_and_one_with_see_through_parts(opened, tmp_pat
     give(figure, picture(tmp_path, "turned.jpg", turned, exif=exif, quality=95))
     expect(figure.locator(TOLD)).to_have_text(re.compile("^First guess: espresso"))
     expect(figure.locator(".caption")).to_contain_text(f"{upright.width} × {upright.height} pixels")
-    read = f"{CARD.resize} × {CARD.resize}, and gets the middle {CARD.size} × {CARD.size} of it"
+    read = f"its middle square at {CARD.resize} × {CARD.resize}, cut to {CARD.size} × {CARD.size}"
     expect(figure.locator(".caption")).to_contain_text(read)
     alpha = Image.new("L", upright.size, 255)
     alpha.paste(0, (0, 0, upright.width, 40))
